@@ -1,0 +1,171 @@
+// Command webhook is the admission webhook of Sixgate: /mutate repairs what asks for IPv4 on an IPv6-only cluster, /validate
+// refuses what cannot be repaired.
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"flag"
+	"fmt"
+	"net/http"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/go-logr/logr"
+	"github.com/go-logr/zapr"
+	"go.uber.org/zap"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+	"sigs.k8s.io/controller-runtime/pkg/webhook"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:]); err != nil {
+		if !errors.Is(err, flag.ErrHelp) {
+			fmt.Fprintf(os.Stderr, "sixgate-webhook: %v\n", err)
+		}
+		stop()
+		os.Exit(1)
+	}
+}
+
+// run serves until ctx ends.
+func run(ctx context.Context, args []string) error {
+	o, err := parseOptions(args)
+	if err != nil {
+		return err
+	}
+	if o.version {
+		fmt.Println(version())
+		return nil
+	}
+	log, err := newLogger(o)
+	if err != nil {
+		return err
+	}
+	config, err := restConfig(o.kubeconfig)
+	if err != nil {
+		return err
+	}
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return fmt.Errorf("make Kubernetes client: %w", err)
+	}
+	policy, err := newPolicyKeeper(o.policy, o.policyPoll, client, log.WithName("policy"))
+	if err != nil {
+		return err
+	}
+	certs := newCertSource(o, client, log.WithName("certificates"))
+	server := webhook.NewServer(webhook.Options{
+		Host: "::", Port: o.port,
+		TLSOpts: []func(*tls.Config){func(c *tls.Config) {
+			c.MinVersion = tls.VersionTLS12
+			c.GetCertificate = certs.GetCertificate
+		}},
+	})
+	mgr, err := ctrl.NewManager(config, ctrl.Options{
+		Logger:                 log,
+		Metrics:                metricsserver.Options{BindAddress: o.metrics},
+		HealthProbeBindAddress: o.health,
+		WebhookServer:          server,
+	})
+	if err != nil {
+		return fmt.Errorf("make manager: %w", err)
+	}
+	registerMetrics(metrics.Registry, certs)
+	recorder := mgr.GetEventRecorder("sixgate-webhook")
+	events := func(on *corev1.ObjectReference, note string) {
+		recorder.Eventf(on, nil, corev1.EventTypeWarning, "IPv4Only", "Validate", "%s", note)
+	}
+	requests := log.WithName("admission")
+	server.Register("/mutate", &handler{name: "mutate", verb: mutateRequest, set: &policy.set, log: requests})
+	server.Register("/validate", &handler{name: "validate", verb: validateRequest(events), set: &policy.set, log: requests})
+	for _, r := range []interface {
+		Start(context.Context) error
+		NeedLeaderElection() bool
+	}{policy, certs} {
+		if err := mgr.Add(r); err != nil {
+			return fmt.Errorf("add to manager: %w", err)
+		}
+	}
+	if err := addChecks(mgr, server, policy, certs); err != nil {
+		return err
+	}
+	log.Info("starting", "version", version(), "port", o.port)
+	return mgr.Start(ctx)
+}
+
+func newCertSource(o *options, client kubernetes.Interface, log logr.Logger) certSource {
+	if o.certDir != "" {
+		return newMountedSecret(o.certDir, log)
+	}
+	opts := o.certOptions()
+	opts.Log = log
+	return newSelfManaged(client, opts)
+}
+
+// addChecks: alive means that the process answers; ready, that API servers trust the certificate, that the cluster's families
+// are known, and that the port answers.
+func addChecks(mgr ctrl.Manager, server webhook.Server, policy *policyKeeper, certs certSource) error {
+	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
+		return err
+	}
+	started := server.StartedChecker()
+	for name, check := range map[string]func() error{"certificates": certs.Ready, "families": policy.Ready} {
+		if err := mgr.AddReadyzCheck(name, func(*http.Request) error { return check() }); err != nil {
+			return err
+		}
+	}
+	return mgr.AddReadyzCheck("webhook", func(r *http.Request) error {
+		if certs.Ready() != nil {
+			return errors.New("no certificate yet") // a handshake would only fill the log
+		}
+		return started(r)
+	})
+}
+
+// newLogger makes zap the one logger, of client-go and controller-runtime too: JSON lines on standard error.
+func newLogger(o *options) (logr.Logger, error) {
+	c := zap.NewProductionConfig()
+	c.Level = zap.NewAtomicLevelAt(o.logLevel)
+	c.DisableCaller, c.DisableStacktrace = true, true
+	c.Sampling = nil // one line for each changed or refused request
+	z, err := c.Build()
+	if err != nil {
+		return logr.Logger{}, fmt.Errorf("make logger: %w", err)
+	}
+	log := zapr.NewLogger(z)
+	ctrl.SetLogger(log)
+	klog.SetLogger(log)
+	return log, nil
+}
+
+func restConfig(kubeconfig string) (*rest.Config, error) {
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.ExplicitPath = kubeconfig
+	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil).ClientConfig()
+	if err != nil {
+		return nil, fmt.Errorf("read kubeconfig: %w", err)
+	}
+	return config, nil
+}
+
+// version is what the build recorded: a tag, or the commit.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "unknown"
+}

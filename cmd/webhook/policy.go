@@ -1,0 +1,187 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-logr/logr"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/sixgate/sixgate/pkg/rules"
+)
+
+// A policyKeeper keeps the set of rules in step with the policy file and with the families of the cluster's Services.
+type policyKeeper struct {
+	file   string // "": the default policy
+	every  time.Duration
+	client kubernetes.Interface
+	log    logr.Logger
+	set    atomic.Pointer[rules.Set]
+
+	mu       sync.Mutex
+	seen     []byte // the file as it was last read, good or bad
+	policy   *rules.Policy
+	families []string // of the cluster; nil until they have been read
+	err      error    // why families are not known
+}
+
+// newPolicyKeeper reads the policy once: a bad one is an error at the start, later it is not.
+func newPolicyKeeper(file string, every time.Duration, client kubernetes.Interface, log logr.Logger) (*policyKeeper, error) {
+	k := &policyKeeper{file: file, every: every, client: client, log: log, policy: rules.DefaultPolicy(), err: errors.New("not read yet")}
+	if file != "" {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return nil, fmt.Errorf("read policy: %w", err)
+		}
+		if k.policy, err = rules.ReadPolicy(data); err != nil {
+			return nil, fmt.Errorf("read policy %s: %w", file, err)
+		}
+		k.seen = data
+	}
+	k.apply()
+	return k, nil
+}
+
+// Start looks at the file and at the cluster until ctx ends. A mounted ConfigMap is swapped by symbolic links, so content is
+// compared, not times.
+func (k *policyKeeper) Start(ctx context.Context) error {
+	for round := 0; ; round++ {
+		k.reload()
+		if round%12 == 0 || k.Ready() != nil {
+			k.readFamilies(ctx)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(k.every):
+		}
+	}
+}
+
+// NeedLeaderElection is false: every replica keeps its own.
+func (k *policyKeeper) NeedLeaderElection() bool { return false }
+
+func (k *policyKeeper) reload() {
+	if k.file == "" {
+		return
+	}
+	data, err := os.ReadFile(k.file)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if err == nil && bytes.Equal(data, k.seen) {
+		return
+	}
+	var p *rules.Policy
+	if err == nil {
+		k.seen = data
+		p, err = rules.ReadPolicy(data)
+	}
+	if err != nil {
+		policyReloadsTotal.WithLabelValues("error").Inc()
+		policyStale.Set(1)
+		k.log.Error(err, "the policy file is bad, the old policy stays in force", "file", k.file)
+		return
+	}
+	policyReloadsTotal.WithLabelValues("ok").Inc()
+	policyStale.Set(0)
+	k.policy = p
+	k.log.Info("policy read", "file", k.file)
+	k.apply()
+}
+
+func (k *policyKeeper) readFamilies(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	families, err := serviceFamilies(ctx, k.client)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if err != nil {
+		if k.families == nil {
+			k.err = err
+			k.log.Error(err, "the families of the cluster's Services are unknown, nothing is rewritten")
+		}
+		return
+	}
+	if k.err == nil && slices.Equal(families, k.families) {
+		return
+	}
+	k.families, k.err = families, nil
+	k.apply()
+}
+
+// apply makes the set; the caller holds the lock. The policy's own families win over the cluster's.
+func (k *policyKeeper) apply() {
+	p := *k.policy
+	if p.Cluster.Families == nil {
+		p.Cluster.Families = k.families
+	}
+	set := rules.NewSet(&p)
+	k.set.Store(set)
+	value := 0.0
+	if !set.Empty() {
+		value = 1
+	}
+	clusterIPv6Only.Set(value)
+	switch {
+	case !set.Empty():
+		k.log.Info("rules are active", "families", p.Cluster.Families)
+	case p.Cluster.Families != nil:
+		k.log.Info("the cluster is not IPv6-only: nothing is rewritten, nothing is refused", "families", p.Cluster.Families)
+	}
+}
+
+// Ready returns nil once the families of the cluster are known; "not IPv6-only" is an answer too.
+func (k *policyKeeper) Ready() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.policy.Cluster.Families == nil && k.err != nil {
+		return fmt.Errorf("families of the cluster's Services: %w", k.err)
+	}
+	return nil
+}
+
+// serviceFamilies reads the families that Services can have, primary first: from the ServiceCIDRs, else from the API server's
+// own Service.
+func serviceFamilies(ctx context.Context, client kubernetes.Interface) ([]string, error) {
+	cidrs, err := client.NetworkingV1().ServiceCIDRs().List(ctx, metav1.ListOptions{})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return nil, fmt.Errorf("list ServiceCIDRs: %w", err)
+	}
+	if err == nil && len(cidrs.Items) > 0 {
+		var families []string
+		for _, c := range cidrs.Items {
+			for _, cidr := range c.Spec.CIDRs {
+				if p, err := netip.ParsePrefix(cidr); err == nil && !slices.Contains(families, familyOf(p.Addr())) {
+					families = append(families, familyOf(p.Addr()))
+				}
+			}
+		}
+		return families, nil
+	}
+	svc, err := client.CoreV1().Services("default").Get(ctx, "kubernetes", metav1.GetOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("get Service default/kubernetes: %w", err)
+	}
+	var families []string
+	for _, f := range svc.Spec.IPFamilies {
+		families = append(families, string(f))
+	}
+	return families, nil
+}
+
+func familyOf(a netip.Addr) string {
+	if a.Is4() {
+		return "IPv4"
+	}
+	return "IPv6"
+}

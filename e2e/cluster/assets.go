@@ -1,0 +1,228 @@
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+const (
+	rootModule       = "github.com/sixgate/sixgate"
+	kubernetesModule = "k8s.io/kubernetes"
+	etcdModule       = "go.etcd.io/etcd/server/v3"
+)
+
+// Assets are the paths of the binaries of a control plane.
+type Assets struct {
+	APIServer, Etcd, Kubectl string
+	ControllerManager        string // empty where $KUBEBUILDER_ASSETS has none
+}
+
+// FindAssets returns the binaries in $KUBEBUILDER_ASSETS where that is set. Otherwise it returns those of the versions
+// that tools/kubernetes and tools/etcd name, from ${SIXGATE_CACHE:-<user cache directory>/sixgate}; it builds them
+// there if they are missing, which takes some minutes and the Go module proxy, so it must run outside a network
+// namespace. It writes one line per built binary to progress. Every error says how to get the binaries otherwise.
+func FindAssets(ctx context.Context, progress io.Writer) (Assets, error) {
+	if dir := os.Getenv("KUBEBUILDER_ASSETS"); dir != "" {
+		assets, err := assetsIn(dir)
+		if err != nil {
+			return Assets{}, fmt.Errorf("read KUBEBUILDER_ASSETS: %w; unset it to build the binaries, or name a directory with kube-apiserver, etcd and kubectl", err)
+		}
+		return assets, nil
+	}
+	root, err := findRoot()
+	if err != nil {
+		return Assets{}, err
+	}
+	kubernetes, err := moduleVersion(filepath.Join(root, "tools/kubernetes/go.mod"), kubernetesModule)
+	if err != nil {
+		return Assets{}, err
+	}
+	etcd, err := moduleVersion(filepath.Join(root, "tools/etcd/go.mod"), etcdModule)
+	if err != nil {
+		return Assets{}, err
+	}
+	cache, err := cacheDir()
+	if err != nil {
+		return Assets{}, err
+	}
+	dir := filepath.Join(cache, kubernetes+"-"+etcd)
+	if assets, err := assetsIn(dir); err == nil {
+		return assets, nil
+	}
+	if err := os.MkdirAll(cache, 0o755); err != nil {
+		return Assets{}, fmt.Errorf("create cache: %w", err)
+	}
+	unlock, err := lock(ctx, dir+".lock", progress)
+	if err != nil {
+		return Assets{}, err
+	}
+	defer unlock()
+	if assets, err := assetsIn(dir); err == nil { // another process built them while we waited
+		return assets, nil
+	}
+	if err := build(ctx, root, dir, kubernetes, etcd, progress); err != nil {
+		return Assets{}, fmt.Errorf("%w; or set KUBEBUILDER_ASSETS to a directory with kube-apiserver, etcd and kubectl", err)
+	}
+	return assetsIn(dir)
+}
+
+func assetsIn(dir string) (Assets, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return Assets{}, err
+	}
+	a := Assets{
+		APIServer:         filepath.Join(dir, "kube-apiserver"),
+		Etcd:              filepath.Join(dir, "etcd"),
+		Kubectl:           filepath.Join(dir, "kubectl"),
+		ControllerManager: filepath.Join(dir, "kube-controller-manager"),
+	}
+	for _, path := range []string{a.APIServer, a.Etcd, a.Kubectl} {
+		if _, err := os.Stat(path); err != nil {
+			return Assets{}, err
+		}
+	}
+	if _, err := os.Stat(a.ControllerManager); err != nil {
+		a.ControllerManager = ""
+	}
+	return a, nil
+}
+
+func cacheDir() (string, error) {
+	if dir := os.Getenv("SIXGATE_CACHE"); dir != "" {
+		return filepath.Abs(dir)
+	}
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("find cache: %w; set SIXGATE_CACHE to a directory", err)
+	}
+	return filepath.Join(dir, "sixgate"), nil
+}
+
+// findRoot returns the directory of the project, at or above the working directory.
+func findRoot() (string, error) {
+	wd, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for dir := wd; ; dir = filepath.Dir(dir) {
+		gomod, err := os.ReadFile(filepath.Join(dir, "go.mod"))
+		if err == nil && strings.HasPrefix(string(gomod), "module "+rootModule+"\n") {
+			return dir, nil
+		}
+		if dir == filepath.Dir(dir) {
+			return "", fmt.Errorf("find module %s above %s: none; run inside the project, or set KUBEBUILDER_ASSETS", rootModule, wd)
+		}
+	}
+}
+
+// moduleVersion returns the version at which a go.mod file requires a module.
+func moduleVersion(gomod, module string) (string, error) {
+	text, err := os.ReadFile(gomod)
+	if err != nil {
+		return "", fmt.Errorf("read version of %s: %w", module, err)
+	}
+	for line := range strings.Lines(string(text)) {
+		f := strings.Fields(strings.TrimPrefix(line, "require "))
+		if len(f) >= 2 && f[0] == module && strings.HasPrefix(f[1], "v") {
+			return f[1], nil
+		}
+	}
+	return "", fmt.Errorf("read version of %s: not required by %s", module, gomod)
+}
+
+// lock waits for an exclusive lock on a file, so that two processes do not build at once.
+func lock(ctx context.Context, path string, progress io.Writer) (unlock func(), err error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("lock cache: %w", err)
+	}
+	for told := false; ; told = true {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil {
+			return func() { f.Close() }, nil
+		}
+		if !errors.Is(err, syscall.EWOULDBLOCK) {
+			f.Close()
+			return nil, fmt.Errorf("lock %s: %w", path, err)
+		}
+		if !told {
+			fmt.Fprintf(progress, "waiting for another process that builds the control plane (%s)\n", path)
+		}
+		select {
+		case <-ctx.Done():
+			f.Close()
+			return nil, fmt.Errorf("lock %s: %w", path, ctx.Err())
+		case <-time.After(500 * time.Millisecond):
+		}
+	}
+}
+
+// build puts the binaries into dir, all or none.
+func build(ctx context.Context, root, dir, kubernetes, etcd string, progress io.Writer) error {
+	if _, err := exec.LookPath("go"); err != nil {
+		return errors.New("build control plane: no go command in PATH; install Go")
+	}
+	stale, err := filepath.Glob(dir + ".tmp-*") // of a build that was killed
+	if err != nil {
+		return fmt.Errorf("build control plane: %w", err)
+	}
+	for _, old := range stale {
+		if err := os.RemoveAll(old); err != nil {
+			return fmt.Errorf("build control plane: %w", err)
+		}
+	}
+	tmp, err := os.MkdirTemp(filepath.Dir(dir), filepath.Base(dir)+".tmp-*")
+	if err != nil {
+		return fmt.Errorf("build control plane: %w", err)
+	}
+	defer os.RemoveAll(tmp)
+	if err := os.Chmod(tmp, 0o755); err != nil {
+		return fmt.Errorf("build control plane: %w", err)
+	}
+
+	// kubectl refuses to parse a server version that was not set at link time.
+	const stamp = "k8s.io/component-base/version."
+	major, minor, _ := strings.Cut(strings.TrimPrefix(kubernetes, "v"), ".")
+	minor, _, _ = strings.Cut(minor, ".")
+	ldflags := fmt.Sprintf("-s -w -X %[1]sgitVersion=%[2]s -X %[1]sgitMajor=%[3]s -X %[1]sgitMinor=%[4]s", stamp, kubernetes, major, minor)
+	for _, b := range []struct{ name, version, module, pkg, ldflags string }{
+		{"etcd", etcd, "tools/etcd", etcdModule, "-s -w"},
+		{"kube-apiserver", kubernetes, "tools/kubernetes", kubernetesModule + "/cmd/kube-apiserver", ldflags},
+		{"kubectl", kubernetes, "tools/kubernetes", kubernetesModule + "/cmd/kubectl", ldflags},
+		{"kube-controller-manager", kubernetes, "tools/kubernetes", kubernetesModule + "/cmd/kube-controller-manager", ldflags},
+	} {
+		fmt.Fprintf(progress, "building %s %s (once, it takes minutes) ... ", b.name, b.version)
+		start := time.Now()
+		// readonly, whatever GOFLAGS says: a build must not change files of the clone.
+		cmd := exec.CommandContext(ctx, "go", "build", "-mod=readonly", "-ldflags", b.ldflags, "-o", filepath.Join(tmp, b.name), b.pkg)
+		cmd.Dir = filepath.Join(root, b.module)
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
+		cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // go then removes its work directory
+		cmd.WaitDelay = 10 * time.Second
+		var out bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &out, &out
+		if err := cmd.Run(); err != nil {
+			fmt.Fprintln(progress, "failed")
+			if ctx.Err() != nil {
+				err = ctx.Err()
+			}
+			return fmt.Errorf("build %s in %s: %w: %s; check that the Go module proxy can be reached", b.name, cmd.Dir, err, lastLines(out.String()))
+		}
+		fmt.Fprintln(progress, time.Since(start).Round(time.Second))
+	}
+	if err := os.Rename(tmp, dir); err != nil {
+		// An incomplete directory that we did not write is in the way; leave it to its owner.
+		return fmt.Errorf("store control plane: %w; remove %s", err, dir)
+	}
+	return nil
+}

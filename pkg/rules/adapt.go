@@ -1,0 +1,156 @@
+package rules
+
+import (
+	"net/netip"
+	"strings"
+
+	netutils "k8s.io/utils/net"
+)
+
+// podPath is where an object of this kind keeps its pod (metadata and spec); nil and false if it has none.
+func podPath(o *Object) (Path, bool) {
+	switch o.Group() + "/" + o.Kind() {
+	case "/Pod":
+		return Path{}, true
+	case "/PodTemplate":
+		return Path{"template"}, true
+	case "batch/CronJob":
+		return Path{"spec", "jobTemplate", "spec", "template"}, true
+	case "apps/Deployment", "apps/DaemonSet", "apps/StatefulSet", "apps/ReplicaSet", "batch/Job", "/ReplicationController":
+		return Path{"spec", "template"}, true
+	}
+	return nil, false
+}
+
+// A container is one container of a pod, of any of the three lists.
+type container struct {
+	path Path
+	list string // containers, initContainers or ephemeralContainers
+	name string
+	obj  map[string]any
+}
+
+var containerLists = []string{"initContainers", "containers", "ephemeralContainers"}
+
+// containers returns every container of the pod at path, in the order of the lists.
+func containers(o *Object, pod Path) []container {
+	var out []container
+	for _, list := range containerLists {
+		path := pod.With("spec", list)
+		for i, c := range o.List(path...) {
+			m, ok := c.(map[string]any)
+			if !ok {
+				continue
+			}
+			name, _ := m["name"].(string)
+			out = append(out, container{path.With(i), list, name, m})
+		}
+	}
+	return out
+}
+
+// isMirror: the kubelet made it from a file on the node; nothing of it may be changed.
+func isMirror(o *Object) bool {
+	_, ok := o.Get("metadata", "annotations", "kubernetes.io/config.mirror")
+	return ok
+}
+
+func isWindows(o *Object, pod Path) bool {
+	return o.Str(pod.With("spec", "os", "name")...) == "windows" ||
+		o.Str(pod.With("spec", "nodeSelector", "kubernetes.io/os")...) == "windows"
+}
+
+// HasController: a controller made the object, so nobody who could read a refusal is there.
+func HasController(o *Object) bool {
+	for _, r := range o.List("metadata", "ownerReferences") {
+		if ref, ok := r.(map[string]any); ok && ref["controller"] == true {
+			return true
+		}
+	}
+	return false
+}
+
+// ipFamily is the family of an address literal: "IPv4", "IPv6", or "" if it is none. An IPv4-mapped IPv6 address is
+// IPv4, and so is a literal with leading zeros, which the API server used to accept.
+func ipFamily(s string) string {
+	if a, err := netip.ParseAddr(s); err == nil {
+		if a.Unmap().Is4() {
+			return "IPv4"
+		}
+		return "IPv6"
+	}
+	if ip := netutils.ParseIPSloppy(s); ip != nil && ip.To4() != nil {
+		return "IPv4"
+	}
+	return ""
+}
+
+// isUnspecified: the literal means any address of its family.
+func isUnspecified(s string) bool {
+	ip := netutils.ParseIPSloppy(s)
+	return ip != nil && ip.IsUnspecified()
+}
+
+// integer reads a JSON number that holds an integer, as int64 or float64.
+func integer(v any) (int64, bool) {
+	switch n := v.(type) {
+	case int64:
+		return n, true
+	case int:
+		return int64(n), true
+	case float64:
+		return int64(n), n == float64(int64(n))
+	}
+	return 0, false
+}
+
+// globMatch reports whether a name matches a pattern in which * stands for any run of characters.
+func globMatch(pattern, name string) bool {
+	first, rest, star := strings.Cut(pattern, "*")
+	if !star {
+		return pattern == name
+	}
+	if !strings.HasPrefix(name, first) {
+		return false
+	}
+	name = name[len(first):]
+	for {
+		part, more, star := strings.Cut(rest, "*")
+		if !star {
+			return strings.HasSuffix(name, part)
+		}
+		i := strings.Index(name, part)
+		if i < 0 {
+			return false
+		}
+		name, rest = name[i+len(part):], more
+	}
+}
+
+// globAny reports whether any pattern matches.
+func globAny(patterns []string, name string) bool {
+	for _, p := range patterns {
+		if globMatch(p, name) {
+			return true
+		}
+	}
+	return false
+}
+
+// objectMatch matches "namespace/name" or "namespace/Kind/name" against patterns with the same number of parts.
+func objectMatch(patterns []string, parts ...string) bool {
+next:
+	for _, p := range patterns {
+		want := strings.Split(p, "/")
+		if len(want) != len(parts) {
+			continue
+		}
+		for i := range want {
+			if !globMatch(want[i], parts[i]) {
+				continue next
+			}
+		}
+		return true
+	}
+	return false
+}

@@ -1,0 +1,25 @@
+package rules
+
+// All returns the rules in the order in which they are applied and reported. service-headless comes before
+// service-ip-family: what becomes headless needs no address.
+func All() []*Rule {
+	return []*Rule{
+		serviceHeadless(),
+		serviceIPFamily(),
+		apiServerHost(),
+		podIPPool(),
+		podIPPoolValue(),
+		hostPortIPv4(),
+		listenNginx(),
+		sixgateAnnotation(),
+	}
+}
+
+// IDs returns the IDs of All.
+func IDs() []string {
+	var ids []string
+	for _, r := range All() {
+		ids = append(ids, r.ID)
+	}
+	return ids
+}

@@ -1,0 +1,110 @@
+package rules
+
+import "fmt"
+
+// hostPortIPv4 refuses host ports on IPv4 addresses.
+//
+// Source: measured on a node (docs/rules/host-port-ipv4.md); containernetworking/plugins, plugins/meta/portmap skips an entry
+// whose hostIP is of another family than the pod, silently; kube-scheduler v1.37, framework/types.go takes only an empty hostIP
+// and 0.0.0.0 for a wildcard, never "::".
+func hostPortIPv4() *Rule {
+	return &Rule{
+		ID: "host-port-ipv4", Since: "v0.1.0", Level: Deny, Mutate: true,
+		Title:   "Host port is published on an IPv4 address",
+		Targets: append([]Target{targetPod}, workloads()...),
+		Check:   checkHostPortIPv4,
+	}
+}
+
+func checkHostPortIPv4(req *Request) []Finding {
+	o := req.Object
+	pod, ok := podPath(o)
+	if !ok || isMirror(o) {
+		return nil
+	}
+	hostNetwork := o.Bool(pod.With("spec", "hostNetwork")...)
+	all := hostPorts(o, pod, hostNetwork)
+	var out []Finding
+	for _, p := range all {
+		if ipFamily(p.hostIP) != "IPv4" || p.reachableBy(all) {
+			continue
+		}
+		path := p.path.With("hostIP")
+		f := Finding{Path: path, Subject: p.container + "/" + p.key(), Value: p.hostIP}
+		switch {
+		case hostNetwork:
+			f.Limit = Warn
+			f.Message = fmt.Sprintf("%s is not used by a hostNetwork pod, its program chooses the address itself; remove hostIP", quote(p.hostIP))
+		case isUnspecified(p.hostIP):
+			f.Message = fmt.Sprintf("%s publishes on IPv4 only, port %d is unreachable; remove hostIP", quote(p.hostIP), p.number)
+			f.Changed = fmt.Sprintf("removed %s, so that port %d is published on IPv6", quote(p.hostIP), p.number)
+			f.Fix = func(o *Object) { o.Remove(path) }
+			if !mayClear(req, p) {
+				f.Fix, f.Changed = nil, ""
+			}
+		default:
+			f.Message = fmt.Sprintf("%s publishes on IPv4 only, port %d is unreachable; give an IPv6 address of the node, or remove hostIP to publish on all", quote(p.hostIP), p.number)
+		}
+		out = append(out, f)
+	}
+	return out
+}
+
+// mayClear: a Pod that is stored with this hostIP keeps it, the field is immutable. One that is stored without has been
+// cleared at its creation, so the same must happen to the same manifest again.
+func mayClear(req *Request, p hostPort) bool {
+	if req.Operation != Update || req.Old == nil || req.Object.Kind() != "Pod" {
+		return true
+	}
+	for _, old := range hostPorts(req.Old, nil, false) {
+		if old.container == p.container && old.key() == p.key() && old.hostIP == "" {
+			return true
+		}
+	}
+	return false
+}
+
+type hostPort struct {
+	path                        Path
+	container, hostIP, protocol string
+	number                      int64
+}
+
+func (p hostPort) key() string { return fmt.Sprintf("%d/%s", p.number, p.protocol) }
+
+// reachableBy: another entry publishes the same port on IPv6 or on any address. This one is then only the IPv4 half of a
+// dual-stack pair, and without hostIP it could be a duplicate, which the API server refuses.
+func (p hostPort) reachableBy(all []hostPort) bool {
+	for _, q := range all {
+		if q.key() == p.key() && ipFamily(q.hostIP) != "IPv4" {
+			return true
+		}
+	}
+	return false
+}
+
+// hostPorts returns the ports that a pod publishes on its node. With hostNetwork the API server defaults each hostPort to its
+// containerPort.
+func hostPorts(o *Object, pod Path, hostNetwork bool) []hostPort {
+	var out []hostPort
+	for _, c := range containers(o, pod) {
+		for i := range o.List(c.path.With("ports")...) {
+			path := c.path.With("ports", i)
+			v, _ := o.Get(path.With("hostPort")...)
+			number, _ := integer(v)
+			if number == 0 && hostNetwork {
+				v, _ = o.Get(path.With("containerPort")...)
+				number, _ = integer(v)
+			}
+			if number == 0 {
+				continue
+			}
+			protocol := o.Str(path.With("protocol")...)
+			if protocol == "" {
+				protocol = "TCP"
+			}
+			out = append(out, hostPort{path, c.name, o.Str(path.With("hostIP")...), protocol, number})
+		}
+	}
+	return out
+}

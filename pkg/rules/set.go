@@ -1,0 +1,169 @@
+package rules
+
+import (
+	"slices"
+	"strings"
+	"time"
+)
+
+// OptOutPrefix heads the annotation by which one object opts out of one rule; its value is the reason.
+const OptOutPrefix = "sixgate.io/ignore."
+
+// A Set is the rules as one policy sets them. It is safe for concurrent use.
+type Set struct {
+	policy *Policy
+	byKey  map[targetKey][]*Active
+	now    func() time.Time
+}
+
+// An Active rule is a rule as the policy sets it.
+type Active struct {
+	*Rule
+	Level  Level
+	Mutate bool
+	leaf   bool // of the target by which it was looked up
+}
+
+// Repairs reports whether the webhook applies the fixes of this rule to objects of the kind that was looked up.
+func (a *Active) Repairs() bool { return a.Mutate && a.leaf }
+
+// A Skipped rule did not look at the object, because somebody said so.
+type Skipped struct{ Rule, Reason string }
+
+// NewSet returns the rules that a policy switches on. On a cluster that is not IPv6-only that is none: Sixgate must be
+// harmless where it does not belong.
+func NewSet(p *Policy) *Set {
+	s := &Set{policy: p, byKey: map[targetKey][]*Active{}, now: time.Now}
+	if !p.Cluster.IPv6Only() {
+		return s
+	}
+	for _, r := range All() {
+		a := Active{Rule: r, Level: r.Level, Mutate: r.Mutate}
+		if set, ok := p.Rules[r.ID]; ok {
+			if set.Level != None && (r.Level != None || set.Level == Off) {
+				a.Level = set.Level
+			}
+			if set.Mutate != nil {
+				a.Mutate = a.Mutate && *set.Mutate
+			}
+		}
+		if a.Level == Off {
+			continue
+		}
+		for _, t := range r.Targets {
+			a := a
+			a.leaf = t.Leaf
+			s.byKey[t.key()] = append(s.byKey[t.key()], &a)
+		}
+	}
+	return s
+}
+
+// Policy is the policy that the set was made from.
+func (s *Set) Policy() *Policy { return s.policy }
+
+// Empty reports whether no rule is active, as on a cluster that is not IPv6-only.
+func (s *Set) Empty() bool { return len(s.byKey) == 0 }
+
+// Knows reports whether any active rule looks at this kind of object.
+func (s *Set) Knows(group, kind, subresource string) bool {
+	return len(s.byKey[targetKey{group, kind, subresource}]) > 0
+}
+
+// Rules returns the active rules for a request in the order of All, and what was skipped: by an exclusion or an exception
+// of the policy, or by an opt-out annotation of the object.
+func (s *Set) Rules(req *Request) (active []*Active, skipped []Skipped) {
+	req.Policy = s.policy
+	o := req.Object
+	candidates := s.byKey[targetKey{o.Group(), o.Kind(), req.Subresource}]
+	if len(candidates) == 0 || s.excluded(req) {
+		return nil, nil
+	}
+	for _, a := range candidates {
+		if reason, ok := s.optOut(req, a.ID); ok {
+			skipped = append(skipped, Skipped{a.ID, reason})
+			continue
+		}
+		active = append(active, a)
+	}
+	return active, skipped
+}
+
+// Findings runs one rule and fills in what the policy decides.
+func (a *Active) Findings(req *Request) []Finding {
+	found := a.Check(req)
+	kept := found[:0]
+	for _, f := range found {
+		f.Rule, f.Level = a.Rule, a.Level
+		if f.Own != None {
+			f.Level = f.Own
+			if set, ok := req.Policy.Rules[a.ID]; ok && set.Level != None {
+				f.Level = min(f.Level, set.Level)
+			}
+		}
+		if f.Limit != None {
+			f.Level = min(f.Level, f.Limit)
+		}
+		if f.Level != Off {
+			kept = append(kept, f)
+		}
+	}
+	return kept
+}
+
+func (s *Set) excluded(req *Request) bool {
+	o := req.Object
+	if globAny(s.policy.Exclude.Namespaces, req.Namespace) {
+		return true
+	}
+	if len(s.policy.Exclude.Objects) == 0 {
+		return false
+	}
+	if objectMatch(s.policy.Exclude.Objects, req.Namespace, o.Kind(), o.Name()) {
+		return true
+	}
+	_, isWorkload := podPath(o)
+	return isWorkload && objectMatch(s.policy.Exclude.Objects, req.Namespace, "Pod", o.Name())
+}
+
+// optOut returns why a rule does not look at this object.
+func (s *Set) optOut(req *Request, id string) (reason string, ok bool) {
+	o := req.Object
+	for _, e := range s.policy.Exceptions {
+		if e.Rule == id && objectMatch(e.Objects, req.Namespace, o.Kind(), o.Name()) && !s.expired(e) {
+			return "exception of " + e.Owner + ": " + e.Reason, true
+		}
+	}
+	reason, ok = annotation(o, OptOutPrefix+id)
+	if !ok || strings.TrimSpace(reason) == "" || s.optOutForbidden(id, req.Namespace) {
+		return "", false
+	}
+	return reason, true
+}
+
+func (s *Set) expired(e Exception) bool {
+	until, err := time.Parse(time.DateOnly, e.Until)
+	return err == nil && s.now().After(until.AddDate(0, 0, 1))
+}
+
+func (s *Set) optOutForbidden(id, namespace string) bool {
+	return slices.ContainsFunc(s.policy.ForbidOptOut, func(f ForbidOptOut) bool {
+		return (len(f.Rules) == 0 || slices.Contains(f.Rules, id)) &&
+			(len(f.Namespaces) == 0 || globAny(f.Namespaces, namespace))
+	})
+}
+
+// annotation reads an annotation from the object, else from its pod template.
+func annotation(o *Object, key string) (string, bool) {
+	if v, ok := o.Get("metadata", "annotations", key); ok {
+		s, isString := v.(string)
+		return s, isString
+	}
+	if pod, ok := podPath(o); ok && len(pod) > 0 {
+		if v, ok := o.Get(pod.With("metadata", "annotations", key)...); ok {
+			s, isString := v.(string)
+			return s, isString
+		}
+	}
+	return "", false
+}
