@@ -101,22 +101,20 @@ func (e *certsEnv) register(mutatingURL, validatingURL string) {
 	e.registerValidating(validatingURL)
 }
 
-var (
-	none = admissionregistrationv1.SideEffectClassNone
-	fail = admissionregistrationv1.Fail
-	rule = []admissionregistrationv1.RuleWithOperations{{
+func configMapRules() []admissionregistrationv1.RuleWithOperations {
+	return []admissionregistrationv1.RuleWithOperations{{
 		Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Create},
 		Rule:       admissionregistrationv1.Rule{APIGroups: []string{""}, APIVersions: []string{"v1"}, Resources: []string{"configmaps"}},
 	}}
-)
+}
 
 func (e *certsEnv) registerMutating(url string) {
 	e.Helper()
 	_, err := e.admin.AdmissionregistrationV1().MutatingWebhookConfigurations().Create(e.Context(), &admissionregistrationv1.MutatingWebhookConfiguration{
 		ObjectMeta: metav1.ObjectMeta{Name: e.name},
 		Webhooks: []admissionregistrationv1.MutatingWebhook{{
-			Name: "mutate.sixgate.io", ClientConfig: admissionregistrationv1.WebhookClientConfig{URL: &url}, Rules: rule, FailurePolicy: &fail,
-			SideEffects: &none, AdmissionReviewVersions: []string{"v1"}, ObjectSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"test": e.name}},
+			Name: "mutate.sixgate.io", ClientConfig: admissionregistrationv1.WebhookClientConfig{URL: &url}, Rules: configMapRules(), FailurePolicy: new(admissionregistrationv1.Fail),
+			SideEffects: new(admissionregistrationv1.SideEffectClassNone), AdmissionReviewVersions: []string{"v1"}, ObjectSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"test": e.name}},
 		}},
 	}, metav1.CreateOptions{})
 	e.must(err)
@@ -126,8 +124,8 @@ func (e *certsEnv) registerMutating(url string) {
 func (e *certsEnv) registerValidating(url string) {
 	e.Helper()
 	hook := admissionregistrationv1.ValidatingWebhook{
-		Name: "validate.sixgate.io", ClientConfig: admissionregistrationv1.WebhookClientConfig{URL: &url}, Rules: rule, FailurePolicy: &fail,
-		SideEffects: &none, AdmissionReviewVersions: []string{"v1"}, ObjectSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"test": e.name}},
+		Name: "validate.sixgate.io", ClientConfig: admissionregistrationv1.WebhookClientConfig{URL: &url}, Rules: configMapRules(), FailurePolicy: new(admissionregistrationv1.Fail),
+		SideEffects: new(admissionregistrationv1.SideEffectClassNone), AdmissionReviewVersions: []string{"v1"}, ObjectSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"test": e.name}},
 	}
 	second := hook
 	second.Name = "second.sixgate.io"

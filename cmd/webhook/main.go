@@ -68,18 +68,17 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	certs := newCertSource(o, client, log.WithName("certificates"))
-	server := webhook.NewServer(webhook.Options{
-		Host: "::", Port: o.port,
-		TLSOpts: []func(*tls.Config){func(c *tls.Config) {
-			c.MinVersion = tls.VersionTLS12
-			c.GetCertificate = certs.GetCertificate
-		}},
-	})
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
 		Logger:                 log,
 		Metrics:                metricsserver.Options{BindAddress: o.metrics},
 		HealthProbeBindAddress: o.health,
-		WebhookServer:          server,
+		WebhookServer: webhook.NewServer(webhook.Options{
+			Host: "::", Port: o.port,
+			TLSOpts: []func(*tls.Config){func(c *tls.Config) {
+				c.MinVersion = tls.VersionTLS12
+				c.GetCertificate = certs.GetCertificate
+			}},
+		}),
 	})
 	if err != nil {
 		return fmt.Errorf("make manager: %w", err)
@@ -89,7 +88,7 @@ func run(ctx context.Context, args []string) error {
 	events := func(on *corev1.ObjectReference, note string) {
 		recorder.Eventf(on, nil, corev1.EventTypeWarning, "IPv4Only", "Validate", "%s", note)
 	}
-	requests := log.WithName("admission")
+	requests, server := log.WithName("admission"), mgr.GetWebhookServer()
 	server.Register("/mutate", &handler{name: "mutate", verb: mutateRequest, set: &policy.set, log: requests})
 	server.Register("/validate", &handler{name: "validate", verb: validateRequest(events), set: &policy.set, log: requests})
 	for _, r := range []interface {

@@ -27,7 +27,7 @@ import (
 )
 
 // startLimit is for machines with one busy core; two idle ones need about ten seconds.
-const startLimit = 3 * time.Minute
+const startLimit = 2 * time.Minute
 
 // Options of [Start]; the zero value is a cluster that lives as long as the program.
 type Options struct {
@@ -301,20 +301,18 @@ contexts:
 	return nil
 }
 
-// writeKubectlScript writes <dir>/kubectl, which reaches the cluster from outside its network namespace.
+// writeKubectlScript writes <dir>/kubectl, which reaches the cluster from outside its network namespace. Without root
+// the way there leads through the user namespace that owns it, which must not be entered twice.
 func (c *Cluster) writeKubectlScript() error {
-	enter := ""
-	if Isolated() {
-		enter = fmt.Sprintf("nsenter -t %d -n ", c.processes[0].cmd.Process.Pid)
-		uids, err := os.ReadFile("/proc/self/uid_map")
-		if err != nil {
-			return err
-		}
-		if f := strings.Fields(string(uids)); len(f) == 3 && f[2] == "1" { // Isolate's map: the namespace has an owner other than root
-			enter += "-U --preserve-credentials "
-		}
-	}
-	text := fmt.Sprintf("#!/bin/sh\nKUBECONFIG=%s HOME=%s NO_PROXY='*' exec %s%s \"$@\"\n", quote(c.Kubeconfig), quote(c.Dir), enter, quote(c.Assets.Kubectl))
+	text := fmt.Sprintf(`#!/bin/sh
+pid=%d
+export KUBECONFIG=%s HOME=%s NO_PROXY='*'
+set -- %s "$@"
+[ /proc/$pid/ns/net -ef /proc/self/ns/net ] && exec "$@"
+user='-U --preserve-credentials'
+[ /proc/$pid/ns/user -ef /proc/self/ns/user ] && user=
+exec nsenter -t $pid $user -n "$@"
+`, c.processes[0].cmd.Process.Pid, quote(c.Kubeconfig), quote(c.Dir), quote(c.Assets.Kubectl))
 	return os.WriteFile(kubectlScript(c.Dir), []byte(text), 0o700)
 }
 

@@ -123,6 +123,11 @@ func startWaiting(t *testing.T) (*exec.Cmd, int) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	isolated, err := os.FindProcess(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = isolated.Kill() }) // should it outlive its parent, it would hold go test's stderr open
 	return cmd, pid
 }
 

@@ -12,6 +12,8 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // isolationEnv is "new" in the process that has to set its network up, and the identity of the namespace in every
@@ -149,6 +151,11 @@ func enter() error {
 	}
 	if err := os.Setenv(isolationEnv, id); err != nil {
 		return err
+	}
+	// Each thread has its own Pdeathsig, and the one that calls exec is the one that stays: the parent set the first's.
+	runtime.LockOSThread()
+	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(syscall.SIGKILL), 0, 0, 0); err != nil {
+		return fmt.Errorf("set parent death signal: %w", err)
 	}
 	return syscall.Exec(self, os.Args, os.Environ())
 }

@@ -22,8 +22,8 @@ import (
 )
 
 const (
-	// maxFile and maxDocument bound memory: decoding takes about 60 times the size of the worst document. One object that
-	// etcd can store has less than 2 MiB.
+	// maxFile and maxDocument bound memory: decoding takes up to 120 times the size of a document (10 times for a
+	// usual one). An object that etcd can store has less than 2 MiB.
 	maxFile     = 256 << 20
 	maxDocument = 16 << 20
 	// maxDepth is what encoding/json and the YAML decoder accept.
@@ -33,6 +33,11 @@ const (
 // ErrNotObject says that a document is well-formed and not a Kubernetes object: it has no apiVersion or no kind, as Helm
 // values have not.
 var ErrNotObject = errors.New("not a Kubernetes object")
+
+// ErrDuplicateKey says that an object gives a key twice. Read returns the object too, with the last value, as kubectl sends it.
+var ErrDuplicateKey = errors.New("duplicate key")
+
+var errTooLarge = fmt.Errorf("document is larger than %d MiB; split it", maxDocument>>20)
 
 // A Document is one Kubernetes object of an input.
 type Document struct {
@@ -74,8 +79,8 @@ func (e *Error) Unwrap() error { return e.Err }
 // in the order of the file, and costs its own document only; a file that is too large, not UTF-8 or cannot be read gives
 // one error and no objects.
 //
-// A document is decoded as kubectl decodes it, with two exceptions: a key that is given twice is an error (kubectl silently
-// takes the last one), and so is text after a document end marker "..." (kubectl silently ignores it).
+// A document is decoded as kubectl decodes it. Two things that kubectl passes over in silence are errors: a key that is given
+// twice, which wraps ErrDuplicateKey (kubectl takes the last one, and so does Read), and text after a document end marker "...".
 func Read(file string, r io.Reader) (docs []*Document, errs []error) {
 	data, err := io.ReadAll(io.LimitReader(r, maxFile+1))
 	if err != nil {
@@ -88,6 +93,9 @@ func Read(file string, r io.Reader) (docs []*Document, errs []error) {
 	if off := invalidUTF8(data); off >= 0 {
 		rd.fail(off, errors.New("not UTF-8; save the file as UTF-8"))
 		return nil, rd.errs
+	}
+	if len(data) > 0 && data[len(data)-1] != '\n' {
+		rd.src.data = append(data, '\n') // as kubectl does: a block scalar at the end has its line end
 	}
 	rd.split()
 	return rd.docs, rd.errs
@@ -221,7 +229,7 @@ func (r *reader) json(start, end int, helm string) *Error {
 				at = max(int(syntax.Offset)-1, 0)
 			}
 			line, column := r.src.place(start + at)
-			e := &Error{File: r.src.file, Line: line, Column: column, Err: fmt.Errorf("%s; correct the JSON%s", oneLine(err.Error()), templated(body))}
+			e := &Error{File: r.src.file, Line: line, Column: column, Err: fmt.Errorf("%s; correct the JSON%s", oneLine(err.Error()), r.templated(body, line))}
 			if first {
 				return e
 			}
@@ -229,7 +237,11 @@ func (r *reader) json(start, end int, helm string) *Error {
 			return nil
 		}
 		stop := start + int(dec.InputOffset())
-		r.add(newText(r.src, stop-len(raw), stop, true), raw, helm)
+		if t := newText(r.src, stop-len(raw), stop, true); len(raw) <= maxDocument {
+			r.add(t, raw, helm)
+		} else {
+			r.fail(t.content, errTooLarge)
+		}
 	}
 }
 
@@ -240,9 +252,8 @@ var jsonStart = regexp.MustCompile(`^\{\s*["}]`)
 func (r *reader) yaml(t *text) ([]byte, error) {
 	body := t.bytes()
 	if len(body) > maxDocument {
-		err := fmt.Errorf("document is larger than %d MiB; split it", maxDocument>>20)
-		r.fail(t.content, err)
-		return nil, err
+		r.fail(t.content, errTooLarge)
+		return nil, errTooLarge
 	}
 	if mayAlias(body) {
 		if err := expands(t.root()); err != nil {
@@ -252,10 +263,8 @@ func (r *reader) yaml(t *text) ([]byte, error) {
 	}
 	raw, err := sigsyaml.YAMLToJSONStrict(body)
 	if err != nil && strings.Contains(err.Error(), "already set in map") {
-		if r.duplicate(t) {
-			return nil, err
-		}
-		raw, err = sigsyaml.YAMLToJSON(body) // the key came out of a merge (<<), which may be overridden
+		r.duplicate(t) // nothing if the key came out of a merge (<<), which may be overridden
+		raw, err = sigsyaml.YAMLToJSON(body)
 	}
 	if err != nil {
 		line, e := r.explain(t, err)
@@ -265,30 +274,23 @@ func (r *reader) yaml(t *text) ([]byte, error) {
 }
 
 // duplicate records a key that is given twice, if there is one.
-func (r *reader) duplicate(t *text) bool {
-	first, again := duplicateKey(t.root())
-	if again == nil {
-		return false
+func (r *reader) duplicate(t *text) {
+	if first, again := duplicateKey(t.root()); again != nil {
+		line, _ := r.src.place(t.offset(first))
+		r.fail(t.offset(again), fmt.Errorf("%w: %s is already set on line %d; remove one of the two", ErrDuplicateKey, quote([]byte(again.Value)), line))
 	}
-	line, _ := r.src.place(t.offset(first))
-	r.fail(t.offset(again), fmt.Errorf("key %s is already set on line %d; remove one of the two", quote([]byte(again.Value)), line))
-	return true
 }
 
 // add records the objects of one decoded document.
 func (r *reader) add(t *text, raw []byte, helm string) {
-	if len(raw) > maxDocument {
-		r.fail(t.content, fmt.Errorf("document is larger than %d MiB; split it", maxDocument>>20))
-		return
-	}
 	var value any
 	strict, err := kjson.UnmarshalStrict(raw, &value)
 	if err != nil {
 		r.fail(t.content, fmt.Errorf("%s; correct it", oneLine(err.Error())))
 		return
 	}
-	if len(strict) > 0 && r.duplicate(t) {
-		return
+	if len(strict) > 0 {
+		r.duplicate(t)
 	}
 	if value == nil {
 		return
@@ -420,6 +422,9 @@ var wayOut = [...][2]string{
 	{"unknown anchor", "define the anchor before it is used"},
 	{"control characters", "remove the character"},
 	{"document contains excessive aliasing", "write the aliases out"},
+	{"anchor '", "an anchor cannot be used inside itself"},
+	{"map merge", "give << a mapping or an alias of one"},
+	{"exceeded max depth", "close the brackets"},
 	{"invalid map key", "quote the key"},
 	{"json: unsupported value", "JSON has no such number"},
 }
@@ -459,16 +464,19 @@ func (r *reader) explain(t *text, err error) (int, error) {
 		at = bytes.Index(body, []byte("*"+anchorQuoted.FindStringSubmatch(msg)[1]))
 	case strings.HasPrefix(msg, "did not find"), strings.HasPrefix(msg, "found"), strings.HasPrefix(msg, "mapping values"):
 		line = first // the library prints no line for the first one
-	default:
-		at = bytes.Index(body, []byte("{{"))
+	case strings.HasPrefix(msg, "map merge"):
+		at = t.culprit(func(key, value *yaml.Node) bool { return isMerge(key) && !mergeable(value) })
+	case strings.HasPrefix(msg, "invalid map key"), strings.HasPrefix(msg, "unsupported map key"): // followed by a Go value
+		msg = "invalid map key: only a string, a number or a boolean can be one"
+		at = t.culprit(func(key, _ *yaml.Node) bool {
+			k := resolved(key)
+			return k.Kind != yaml.ScalarNode || k.Tag == "!!null"
+		})
 	}
 	if at >= 0 {
 		line, _ = r.src.place(t.start + at)
 	}
-	if strings.HasPrefix(msg, "invalid map key") { // followed by a Go value
-		msg = "invalid map key: a list or an object"
-	}
-	if out := templated(body); out != "" {
+	if out := r.templated(body, line); out != "" {
 		return line, fmt.Errorf("%s%s", oneLine(msg), out)
 	}
 	for _, w := range wayOut {
@@ -486,9 +494,12 @@ func (r *reader) line(t *text, n int) int {
 	return line
 }
 
-// templated is the way out for a chart that was not rendered.
-func templated(body []byte) string {
-	if bytes.Contains(body, []byte("{{")) {
+// helmTemplate matches what only a chart's template has; other texts in a manifest use {{ too.
+var helmTemplate = regexp.MustCompile(`\{\{.*(\.Values|\.Release|\.Chart|include |template )`)
+
+// templated is the way out for a chart that was not rendered, where that may be the cause of an error on a line.
+func (r *reader) templated(body []byte, line int) string {
+	if helmTemplate.Match(body) || bytes.Contains(r.src.line(line), []byte("{{")) || bytes.Contains(r.src.line(line-1), []byte("{{")) {
 		return "; this is a template: render the chart first: helm template"
 	}
 	return ""

@@ -69,14 +69,20 @@ func TestRead(t *testing.T) {
 		{"control character", head("a") + "data:\n  x: \"a\x01\"\n", nil, []string{"f:5: control characters are not allowed; remove the character"}},
 		{"unknown anchor", head("a") + "data:\n  x: *nope\n", nil, []string{"f:5: unknown anchor 'nope' referenced; define the anchor before it is used"}},
 		{"template value", head("a") + "data:\n  x: {{ .Values.x }}\n---\n" + head("b"), []string{"2 ConfigMap/b@7"},
-			[]string{"f:5: invalid map key: a list or an object; this is a template: render the chart first: helm template"}},
+			[]string{"f:5: invalid map key: only a string, a number or a boolean can be one; this is a template: render the chart first: helm template"}},
 		{"template line", "{{- if .Values.on }}\n" + head("a") + "{{- end }}\n", nil,
 			[]string{"f:1: did not find expected node content; this is a template: render the chart first: helm template"}},
 		{"template include", head("a") + "data:\n{{ include \"x\" . | indent 2 }}\n  y: 1\n", nil,
 			[]string{"f:5: could not find expected ':'; this is a template: render the chart first: helm template"}},
 		{"quoted template", head("a") + "data:\n  x: \"{{ .Values.x }}\"\n", []string{"1 ConfigMap/a@1"}, nil},
-		{"duplicate key", head("a") + "data:\n  x: 1\n  y: 1\n  x: 2\n---\n" + head("b"), []string{"2 ConfigMap/b@9"},
-			[]string{`f:7:3: key "x" is already set on line 5; remove one of the two`}},
+		{"duplicate key", head("a") + "data:\n  x: 1\n  y: 1\n  x: 2\n---\n" + head("b"), []string{"1 ConfigMap/a@1", "2 ConfigMap/b@9"},
+			[]string{`f:7:3: duplicate key: "x" is already set on line 5; remove one of the two`}},
+		{"null key", head("a") + "data:\n  x: 1\n  ~: 1\n", nil, []string{"f:6: invalid map key: only a string, a number or a boolean can be one; quote the key"}},
+		{"a fault far from a template of another kind", head("a") + "data:\n  x: \"{{ $labels.pod }}\"\n  y: 1\n  z: a: b\n", nil,
+			[]string{`f:7: mapping values are not allowed in this context; check the indentation, and quote a value that contains ": "`}},
+		{"merge of a list", head("a") + "x: &x [{a: 1}]\ny: &y {b: 1}\nz: {<<: *y}\ndata:\n  <<: *x\n", nil,
+			[]string{"f:8: map merge requires map or sequence of maps as the value; give << a mapping or an alias of one"}},
+		{"merge of a string", head("a") + "data:\n  <<: x\n", nil, []string{"f:5: map merge requires map or sequence of maps as the value; give << a mapping or an alias of one"}},
 		{"override of a merged key", head("a") + "data:\n  <<: {x: \"1\"}\n  x: \"2\"\n", []string{"1 ConfigMap/a@1"}, nil},
 		{"not UTF-8", head("a") + "data: {x: \"\xff\"}\n", nil, []string{"f:4:12: not UTF-8; save the file as UTF-8"}},
 		{"not objects", "replicas: 1\n---\napiVersion: v2\nname: chart\n---\n- 1\n---\nfoo\n---\nkind: 3\n", nil,
@@ -98,8 +104,8 @@ func TestRead(t *testing.T) {
 		{"broken JSON", "{\"apiVersion\":\"v1\",\"kind\":\"Pod\"}\n{\n  \"kind\": \"Pod\"\n  \"x\": 1\n}\n", []string{"1 Pod/@1"},
 			[]string{"f:4:3: invalid character '\"' after object key:value pair; correct the JSON"}},
 		{"truncated JSON", "{\n  \"kind\": \"Pod\",\n", nil, []string{"f:2:17: unexpected EOF; correct the JSON"}},
-		{"duplicate key in JSON", "{\"kind\":\"Pod\",\n \"apiVersion\":\"v1\",\n \"kind\":\"Pod\"}", nil,
-			[]string{`f:3:2: key "kind" is already set on line 1; remove one of the two`}},
+		{"duplicate key in JSON", "{\"kind\":\"Pod\",\n \"apiVersion\":\"v1\",\n \"kind\":\"Pod\"}", []string{"1 Pod/@1"},
+			[]string{`f:3:2: duplicate key: "kind" is already set on line 1; remove one of the two`}},
 		{"flow mapping", "{apiVersion: v1, kind: Pod, metadata: {name: a,},}\n", []string{"1 Pod/a@1"}, nil},
 		{"flow mapping with quoted keys", "{\"apiVersion\": v1, \"kind\": Pod, metadata: {name: a}}\n", []string{"1 Pod/a@1"}, nil},
 	}
@@ -128,6 +134,14 @@ func TestRead(t *testing.T) {
 			}
 			check(t, tt.in, docs, errs)
 		})
+	}
+}
+
+// The line reader of kubectl ends a last line that has no end, which matters to a block scalar.
+func TestLastLine(t *testing.T) {
+	docs, _ := Read("f", strings.NewReader(head("a")+"data:\n  x: |\n    one"))
+	if got := docs[0].Object.Str("data", "x"); got != "one\n" {
+		t.Errorf("got %q", got)
 	}
 }
 
@@ -177,10 +191,10 @@ func TestBombs(t *testing.T) {
 		"long string aliased": {head("a") + "a: &a " + strings.Repeat("x", 1<<20) + "\nb: [" + strings.Repeat("*a,", 50000) + "]\n", expanded},
 		"in flow style":       {"{\"apiVersion\": v1, \"a\": &a " + strings.Repeat("x", 1<<20) + ", \"b\": [" + strings.Repeat("*a,", 50000) + "]}", "f:1:16: invalid character 'v' looking for beginning of value; correct the JSON"},
 		"chain":               {chain.String(), expanded},
-		"own anchor":          {head("a") + "x: &x [*x]\n", "f:1: anchor 'x' value contains itself; check the indentation of this line and of the one above"},
+		"own anchor":          {head("a") + "x: &x [*x]\n", "f:1: anchor 'x' value contains itself; an anchor cannot be used inside itself"},
 		"large":               {head("a") + "data: {x: \"" + strings.Repeat("x", maxDocument) + "\"}\n", "f:1:1: document is larger than 16 MiB; split it"},
 		"large JSON":          {`{"x": "` + strings.Repeat("x", maxDocument) + `"}`, "f:1:1: document is larger than 16 MiB; split it"},
-		"deep":                {head("a") + "x: " + strings.Repeat("[", 100000), "f:4: exceeded max depth of 10000; check the indentation of this line and of the one above"},
+		"deep":                {head("a") + "x: " + strings.Repeat("[", 100000), "f:4: exceeded max depth of 10000; close the brackets"},
 		"deep JSON":           {`{"x": ` + strings.Repeat("[", 100000), "f:1:10006: invalid character '[' exceeded max depth; correct the JSON"},
 	} {
 		t.Run(name, func(t *testing.T) {

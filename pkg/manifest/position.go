@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"regexp"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -138,6 +139,36 @@ func (t *text) parse(isJSON bool) (n *yaml.Node, err error) {
 		return nil, errors.New("empty document")
 	}
 	return doc.Content[0], nil
+}
+
+// culprit is the offset in the document of the first key for which bad is true; -1 if there is none.
+func (t *text) culprit(bad func(key, value *yaml.Node) bool) int {
+	var search func(n *yaml.Node) *yaml.Node
+	search = func(n *yaml.Node) *yaml.Node {
+		for i, c := range n.Content {
+			if n.Kind == yaml.MappingNode && i%2 == 0 && bad(c, n.Content[i+1]) {
+				return c
+			}
+			if found := search(c); found != nil {
+				return found
+			}
+		}
+		return nil
+	}
+	if root := t.root(); root != nil {
+		if n := search(root); n != nil {
+			return t.offset(n) - t.start
+		}
+	}
+	return -1
+}
+
+// mergeable tells whether the decoder accepts a value of the merge key.
+func mergeable(n *yaml.Node) bool {
+	if n.Kind == yaml.SequenceNode {
+		return !slices.ContainsFunc(n.Content, func(c *yaml.Node) bool { return resolved(c).Kind != yaml.MappingNode })
+	}
+	return resolved(n).Kind == yaml.MappingNode
 }
 
 // offset is where a node starts in the file.

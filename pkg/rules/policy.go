@@ -178,7 +178,7 @@ func fieldErrors(err error) error {
 	var out []error
 	for _, e := range te.Errors {
 		if m := unknownField.FindStringSubmatch(e); m != nil {
-			e = fmt.Sprintf("line %s: unknown field %q%s", m[1], m[2], suggest(m[2], yamlFields(reflect.TypeFor[Policy]())))
+			e = fmt.Sprintf("line %s: unknown field %q%s", m[1], m[2], Suggest(m[2], yamlFields(reflect.TypeFor[Policy]())))
 		} else {
 			e = goTypes.ReplaceAllString(e, "")
 		}
@@ -239,7 +239,7 @@ func (s *Setting) UnmarshalYAML(n *yaml.Node) error {
 			}
 			s.Mutate = &b
 		default:
-			return fmt.Errorf("line %d: unknown field %q%s", key.Line, key.Value, suggest(key.Value, []string{"level", "mutate"}))
+			return fmt.Errorf("line %d: unknown field %q%s", key.Line, key.Value, Suggest(key.Value, []string{"level", "mutate"}))
 		}
 	}
 	return nil
@@ -260,7 +260,7 @@ func (p *Policy) check(root *yaml.Node) error {
 	}
 	oneOf := func(path Path, v string, allowed ...string) {
 		if v != "" && !slices.Contains(allowed, v) {
-			bad(path, "%q must be one of %s%s", v, strings.Join(allowed, ", "), suggest(v, allowed))
+			bad(path, "%q must be one of %s%s", v, strings.Join(allowed, ", "), Suggest(v, allowed))
 		}
 	}
 	if p.APIVersion != PolicyVersion {
@@ -325,7 +325,7 @@ type complain func(path Path, format string, args ...any)
 func (p *Policy) checkRule(path Path, id string, bad complain) {
 	ids := IDs()
 	if !slices.Contains(ids, id) {
-		bad(path, "unknown rule %q%s", id, suggest(id, ids))
+		bad(path, "unknown rule %q%s", id, Suggest(id, ids))
 	}
 }
 
@@ -403,8 +403,8 @@ func lineOf(n *yaml.Node, path Path) int {
 	return line
 }
 
-// suggest returns `; did you mean "x"?` for the nearest of names, if one is near enough.
-func suggest(word string, names []string) string {
+// Suggest returns `; did you mean "x"?` for the nearest of names, if one is near enough.
+func Suggest(word string, names []string) string {
 	best, near := "", 1+len(word)/3
 	for _, n := range names {
 		if d := distance(strings.ToLower(word), strings.ToLower(n)); d <= near {

@@ -30,7 +30,7 @@ func checkSixgateAnnotation(req *Request) []Finding {
 			id, isOptOut := strings.CutPrefix(key, OptOutPrefix)
 			switch {
 			case isOptOut && !slices.Contains(IDs(), id):
-				message = "unknown rule " + quote(id) + suggest(id, IDs())
+				message = "unknown rule " + quote(id) + Suggest(id, IDs())
 			case isOptOut && strings.TrimSpace(value) == "":
 				message = "has no reason, so the rule is still applied; say why in its value"
 			case key == ServiceModeAnnotation && !slices.Contains([]string{modeHeadless, modeSingleStack, modeUnchanged}, value):

@@ -1,0 +1,56 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sixgate/sixgate/pkg/rules"
+)
+
+func newExplain() *cobra.Command {
+	return &cobra.Command{
+		Use:   "explain [RULE]",
+		Short: "List the rules, or explain one",
+		Args:  cobra.MaximumNArgs(1),
+		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+			return rules.IDs(), cobra.ShellCompDirectiveNoFileComp
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return listRules(cmd.OutOrStdout())
+			}
+			for _, r := range rules.All() {
+				if r.ID == args[0] {
+					return explainRule(cmd.OutOrStdout(), r)
+				}
+			}
+			return fmt.Errorf("unknown rule %q%s", args[0], hint(cmd, args[0], rules.IDs()))
+		},
+	}
+}
+
+func listRules(w io.Writer) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "RULE\tLEVEL\tMUTATE\tTITLE")
+	for _, r := range rules.All() {
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", r.ID, r.Level, yesNo(r.Mutate), r.Title)
+	}
+	return t.Flush()
+}
+
+func explainRule(w io.Writer, r *rules.Rule) error {
+	_, err := fmt.Fprintf(w, "%s: %s\nlevel: %s  mutate: %s  since: %s\n\n%s\n",
+		r.ID, r.Title, r.Level, yesNo(r.Mutate), r.Since, strings.TrimSpace(rules.Doc(r.ID)))
+	return err
+}
+
+func yesNo(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}

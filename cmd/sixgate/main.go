@@ -1,0 +1,55 @@
+// Command sixgate audits manifests for an IPv6-only Kubernetes cluster by the rules of the admission webhook. Under the name
+// kubectl-sixgate it is a plugin of kubectl.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/sixgate/sixgate/pkg/report"
+)
+
+// Exit codes.
+const (
+	exitFindings = 1
+	exitError    = 3 // could not run, or could not audit everything
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args, os.Stdin, os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// run executes one command line, args[0] is the program's name, and returns the exit code.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	root := newRoot(args[0])
+	root.SetArgs(args[1:])
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	var code exitCode
+	switch {
+	case err == nil, errors.Is(err, syscall.EPIPE): // the reader has seen enough
+		return 0
+	case errors.As(err, &code):
+		return int(code)
+	}
+	for line := range strings.Lines(err.Error()) {
+		fmt.Fprintf(stderr, "sixgate: %s\n", report.Printable(strings.TrimSuffix(line, "\n")))
+	}
+	return exitError
+}
+
+// An exitCode ends the program when everything has been said already.
+type exitCode int
+
+func (c exitCode) Error() string { return fmt.Sprintf("exit code %d", int(c)) }

@@ -1,0 +1,161 @@
+package report
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+)
+
+// maxSource is how much of a source line is shown, in characters.
+const maxSource = 120
+
+// WriteText writes the report for people: each finding with its source line and a caret, each change of an object that is
+// created changed, what was skipped, and one line that counts. It leaves out the errors: they belong on standard error.
+func (r *Report) WriteText(w io.Writer, color bool) error {
+	t := &text{Writer: bufio.NewWriter(w), color: color}
+	type entry struct {
+		At
+		write func()
+	}
+	var entries []entry
+	for _, f := range r.Findings {
+		entries = append(entries, entry{f.At, func() { t.finding(&f) }})
+	}
+	for _, o := range r.Objects {
+		if o.Outcome != Changed {
+			continue
+		}
+		for i, at := range o.changes {
+			entries = append(entries, entry{at, func() { t.line(at, Changed, o.Changes[i]) }})
+		}
+	}
+	slices.SortStableFunc(entries, func(a, b entry) int { return a.compare(b.At) })
+	for _, e := range entries {
+		e.write()
+	}
+	for _, s := range r.Skipped {
+		who := s.Kind + " " + s.Name
+		if s.Namespace != "" {
+			who = s.Kind + " " + s.Namespace + "/" + s.Name
+		}
+		t.line(s.At, "skipped", fmt.Sprintf("%s: %s [%s]", who, s.Reason, s.Rule))
+	}
+	fmt.Fprintln(t, r.Summary.String())
+	return t.Flush()
+}
+
+type text struct {
+	*bufio.Writer
+	color bool
+}
+
+func (t *text) finding(f *Finding) {
+	message := f.line
+	if f.Repaired {
+		message += " (" + f.repair + ")"
+	}
+	t.line(f.At, f.Level, message)
+	if source, caret := excerpt(f.source, f.Column); strings.TrimSpace(source) != "" {
+		fmt.Fprintf(t, "%s\n%s\n", Printable(source), t.paint(green, caret))
+	}
+}
+
+func (t *text) line(at At, label, message string) {
+	where := fmt.Sprintf("%s:%d:%d:", Printable(at.File), at.Line, at.Column)
+	fmt.Fprintf(t, "%s %s %s\n", t.paint(bold, where), t.paint(colors[label], label+":"), Printable(message))
+}
+
+// The SGR parameters of ECMA-48.
+const (
+	bold  = "1"
+	green = "1;32"
+)
+
+var colors = map[string]string{"deny": "1;31", "warn": "1;33", Changed: "1;36", "skipped": "2"}
+
+func (t *text) paint(code, s string) string {
+	if !t.color {
+		return s
+	}
+	return "\x1b[" + code + "m" + s + "\x1b[0m"
+}
+
+// excerpt cuts a source line to the part around a 1-based column, and returns the line with the caret that goes below it.
+// Tabs stand before the caret too, so that it stays under its column whatever their width.
+func excerpt(source string, column int) (line, caret string) {
+	r := []rune(source)
+	at := min(max(column-1, 0), len(r))
+	head, tail := "", ""
+	if len(r) > maxSource {
+		from := max(min(at-maxSource/2, len(r)-maxSource), 0)
+		to := from + maxSource
+		if to < len(r) {
+			tail = "…"
+		}
+		if from > 0 {
+			head = "…"
+		}
+		r, at = r[from:to], at-from
+	}
+	line = head + string(r) + tail
+	var b strings.Builder
+	for _, c := range head + string(r[:at]) {
+		if c != '\t' {
+			c = ' '
+		}
+		b.WriteRune(c)
+	}
+	return line, b.String() + "^"
+}
+
+// Printable replaces what a terminal would obey: control characters other than tab.
+func Printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) && r != '\t' {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, s)
+}
+
+// String is the one line of counts at the end of a text report.
+func (s *Summary) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s in %s audited: %d denied, %d changed, %d warned, %d clean; %d deny and %d warn findings",
+		count(s.Audited, "object"), count(s.Files, "file"), s.Denied, s.Changed, s.Warned, s.Clean, s.ByLevel["deny"], s.ByLevel["warn"])
+	also := func(n int, one, many string) {
+		if n == 1 {
+			b.WriteString("; 1 " + one)
+		} else if n > 1 {
+			b.WriteString("; " + strconv.Itoa(n) + " " + many)
+		}
+	}
+	also(s.Skipped, "skipped rule", "skipped rules")
+	also(s.Objects-s.Audited-s.Excluded, "object of another kind", "objects of other kinds")
+	also(s.Excluded, "object excluded by the policy", "objects excluded by the policy")
+	also(s.NotObjects, "document that is not a Kubernetes object", "documents that are not Kubernetes objects")
+	also(s.Errors, "error", "errors")
+	return b.String()
+}
+
+func count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return strconv.Itoa(n) + " " + noun + "s"
+}
+
+// String is an error as one line: "file:line:column: message"; the message alone, with what was tried, where no line is known.
+func (e *Error) String() string {
+	switch {
+	case e.Line == 0:
+		return Printable(fmt.Sprintf("sixgate: read %s: %s", e.File, e.Message))
+	case e.Column == 0:
+		return Printable(fmt.Sprintf("%s:%d: %s", e.File, e.Line, e.Message))
+	}
+	return Printable(fmt.Sprintf("%s:%d:%d: %s", e.File, e.Line, e.Column, e.Message))
+}
