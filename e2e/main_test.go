@@ -19,7 +19,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if !cluster.Isolated() {
+	if cluster.Outermost() {
 		if _, err := cluster.BuildSixgate(context.Background()); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)

@@ -127,7 +127,7 @@ func (in *input) fail(file string, err error) {
 		in.notObjects++
 		return
 	}
-	e := report.Error{File: file}
+	e := report.Error{File: file, Audited: errors.Is(err, manifest.ErrDuplicateKey)}
 	var at *manifest.Error
 	if errors.As(err, &at) {
 		e.Line, e.Column, err = at.Line, at.Column, at.Err

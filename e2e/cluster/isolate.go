@@ -23,7 +23,7 @@ const isolationEnv = "SIXGATE_NETNS"
 // Main finds or builds the control plane's binaries and then runs run as [Isolate] does; in it [Start] works without
 // any network. It is for TestMain and main: os.Exit(cluster.Main(m.Run)).
 func Main(run func() int) int {
-	if os.Getenv(isolationEnv) == "" {
+	if Outermost() {
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 		assets, err := FindAssets(ctx, os.Stderr)
 		stop()
@@ -39,6 +39,10 @@ func Main(run func() int) int {
 	}
 	return Isolate(run)
 }
+
+// Outermost reports whether this process was started by a person or a test runner, not by Isolate: here the Go module proxy can
+// still be reached.
+func Outermost() bool { return os.Getenv(isolationEnv) == "" }
 
 // Isolate runs the current program again, with the same arguments, in a network namespace of its own, where it calls
 // run, and returns run's exit code (128 + N if signal N ended it, 1 if there is no namespace to be had: the reason is

@@ -85,6 +85,8 @@ type Error struct {
 	Line    int    `json:"line"`   // 0: unknown
 	Column  int    `json:"column"` // 0: unknown
 	Message string `json:"message"`
+	// Audited: the object was audited all the same, as the API server would take it. Such an error does not count for the exit code.
+	Audited bool `json:"audited"`
 }
 
 // A Summary counts.
@@ -205,7 +207,7 @@ func (r *Report) Finish(failOn rules.Level) {
 			s.ExitCode = 1
 		}
 	}
-	if s.Errors > 0 {
+	if slices.ContainsFunc(r.Errors, func(e Error) bool { return !e.Audited }) {
 		s.ExitCode = 3
 	}
 }

@@ -47,6 +47,10 @@ func listenMessage(l listen.Listener) string {
 	switch {
 	case l.Fix != "":
 		message += `; add "` + cut(clean(l.Fix), 80) + `"`
+	case l.Fault == listen.Conflict:
+		message += "; remove one of the two"
+	case isUnspecified(l.Address) || l.Address == "" || l.Address == "*":
+		message += "; listen on [::] for the same ports"
 	default:
 		message += "; give an IPv6 address"
 	}

@@ -1,0 +1,43 @@
+.PHONY: demo demo-stop test unit e2e build generate lint bench fuzz
+
+# The main job on a real IPv6-only API server; the cluster stays up until `make demo-stop`.
+demo: tools
+	go run ./e2e/demo
+
+demo-stop:
+	go run ./e2e/demo -stop
+
+# All tests: unit tests, then the tests on real API servers, nginx and the rest.
+test: tools lint unit e2e
+
+build:
+	CGO_ENABLED=0 go build -o bin/ ./cmd/...
+
+unit:
+	go test ./...
+
+# The first run builds kube-apiserver, etcd and kubectl: about 8 minutes on 2 cores.
+e2e: tools
+	@sh e2e/requirements.sh
+	SIXGATE_CORPUS="$${SIXGATE_CORPUS-$$(cd ../shared/corpus 2>/dev/null && pwd)}" go test -tags e2e -timeout 60m -p 1 ./e2e/... ./cmd/webhook
+
+generate:
+	go run ./tools/generate
+
+lint:
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo "run gofmt -w on these files"; exit 1; }
+	go vet ./...
+	go vet -tags e2e ./...
+
+# Never in CI: the figures of docs/benchmarks.md.
+bench:
+	go test -run '^$$' -bench . -benchmem ./cmd/webhook ./pkg/...
+
+fuzz:
+	go test -run '^$$' -fuzz FuzzNginx -fuzztime 60s ./pkg/listen
+	go test -run '^$$' -fuzz FuzzRead -fuzztime 60s -fuzzminimizetime 3x ./pkg/manifest
+
+.PHONY: tools
+tools:
+	@command -v go >/dev/null || { echo "Go 1.26 or newer is needed: https://go.dev/dl"; exit 1; }
+	@command -v ip >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get install -y -qq iproute2 >/dev/null; } || { echo "iproute2 is needed: apt-get install iproute2"; exit 1; }

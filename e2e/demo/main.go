@@ -1,0 +1,263 @@
+// Command demo shows the main job on a real IPv6-only API server: each manifest of examples/ without Sixgate and with it, and
+// what was stored. The cluster stays up until `demo -stop`.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/rogpeppe/go-internal/diff"
+	"golang.org/x/term"
+	"sigs.k8s.io/yaml"
+
+	"github.com/sixgate/sixgate/e2e/cluster"
+	"github.com/sixgate/sixgate/pkg/manifest"
+	"github.com/sixgate/sixgate/pkg/mutate"
+	"github.com/sixgate/sixgate/pkg/rules"
+)
+
+func main() {
+	stop := flag.Bool("stop", false, "stop the cluster of an earlier run")
+	flag.Parse()
+	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer cancel()
+	if *stop {
+		os.Exit(exit(remove()))
+	}
+	if cluster.Outermost() {
+		if err := remove(); err != nil {
+			os.Exit(exit(err))
+		}
+		say("Building Sixgate and, the first time, kube-apiserver, etcd and kubectl (about 8 minutes on 2 cores) …")
+		if _, err := cluster.BuildSixgate(ctx); err != nil {
+			os.Exit(exit(err))
+		}
+	}
+	os.Exit(cluster.Main(func() int { return exit(run(ctx)) }))
+}
+
+func exit(err error) int {
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintf(os.Stderr, "demo: %v\n", err)
+	return 1
+}
+
+// dir is where the cluster lives.
+func dir() (string, error) {
+	root, err := cluster.Root()
+	return filepath.Join(root, "demo"), err
+}
+
+// remove stops what an earlier run left.
+func remove() error {
+	d, err := dir()
+	if err != nil {
+		return err
+	}
+	if err := cluster.StopDetached(d); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return os.RemoveAll(d)
+}
+
+// An example is one file of examples/ and what kubectl said without Sixgate.
+type example struct {
+	path, before string
+}
+
+func run(ctx context.Context) (err error) {
+	d, err := dir()
+	if err != nil {
+		return err
+	}
+	say("Starting an IPv6-only kube-apiserver in a network namespace whose only IPv4 address is 127.0.0.1 …")
+	c, err := cluster.Start(ctx, cluster.Options{Dir: d, ControllerManager: true, Detach: true, Log: os.Stdout})
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, c.Stop())
+		}
+	}()
+	root := filepath.Dir(d)
+	paths, err := filepath.Glob(filepath.Join(root, "examples", "*.yaml"))
+	if err != nil {
+		return err
+	}
+	policy := filepath.Join(root, "examples", "policy.yaml")
+	var examples []example
+	for _, path := range paths {
+		if path == policy {
+			continue
+		}
+		_, before, err := apply(ctx, c, path, "--dry-run=server")
+		if err != nil {
+			return err
+		}
+		examples = append(examples, example{path, before})
+	}
+	say("Installing Sixgate: kubectl apply -k config/webhook, with the server on this machine since the cluster has no node …")
+	if _, err := c.InstallSixgate(ctx, cluster.SixgateOptions{Policy: policy}); err != nil {
+		return err
+	}
+	set, err := readPolicy(policy)
+	if err != nil {
+		return err
+	}
+	for _, e := range examples {
+		if err := show(ctx, c, set, e); err != nil {
+			return err
+		}
+	}
+	fmt.Print(`
+The cluster is still running. Try it yourself:
+    demo/kubectl apply -f YOUR.yaml
+    demo/kubectl get services,pods -A
+    bin/sixgate audit YOUR.yaml         (the same answer without a cluster)
+    bin/sixgate explain listen-nginx
+Its kubeconfig is demo/kubeconfig, its policy examples/policy.yaml (edit it: it is read again). To stop it:
+    make demo-stop
+`)
+	return nil
+}
+
+func readPolicy(path string) (*rules.Set, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	p, err := rules.ReadPolicy(data)
+	if err != nil {
+		return nil, err
+	}
+	p.Cluster.Families = []string{"IPv6"}
+	return rules.NewSet(p), nil
+}
+
+// apply returns kubectl's exit code and everything it said.
+func apply(ctx context.Context, c *cluster.Cluster, path string, more ...string) (int, string, error) {
+	out, stderr, code, err := c.Kubectl(ctx, "", append([]string{"apply", "-f", path}, more...)...)
+	return code, strings.TrimSpace(stderr + out), err
+}
+
+// show applies one example and prints both answers and the difference between the manifest and what was stored.
+func show(ctx context.Context, c *cluster.Cluster, set *rules.Set, e example) error {
+	code, after, err := apply(ctx, c, e.path)
+	if err != nil {
+		return err
+	}
+	name := "examples/" + filepath.Base(e.path)
+	fmt.Printf("\n%s\n", bold(name))
+	quote("without Sixgate", strings.ReplaceAll(e.before, e.path, name))
+	quote("with Sixgate", strings.ReplaceAll(after, e.path, name))
+	if code != 0 {
+		return nil
+	}
+	f, err := os.Open(e.path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	docs, errs := manifest.Read(e.path, f)
+	if len(errs) > 0 {
+		return errs[0]
+	}
+	for _, doc := range docs {
+		out, stderr, code, err := c.Kubectl(ctx, "", "get", doc.Object.Kind(), doc.Object.Name(), "-o", "json")
+		if err != nil || code != 0 {
+			return fmt.Errorf("read back %s: %s %w", name, stderr, err)
+		}
+		stored, err := rules.ParseObject([]byte(out))
+		if err != nil {
+			return err
+		}
+		written, repaired := doc.Object, doc.Object.Copy()
+		mutate.Apply(set, &rules.Request{Object: repaired, Operation: rules.Create, Namespace: "default"})
+		was, err := yaml.Marshal(written.Root())
+		if err != nil {
+			return err
+		}
+		is, err := yaml.Marshal(pick(stored.Root(), repaired.Root(), written.Root()))
+		if err != nil {
+			return err
+		}
+		quote("stored", body(string(diff.Diff("manifest", was, "stored", is))))
+	}
+	return nil
+}
+
+// pick reduces what was stored to the fields that the manifest, or its repair, has: the API server's defaults are left out.
+func pick(stored any, shapes ...any) any {
+	switch s := stored.(type) {
+	case map[string]any:
+		out := map[string]any{}
+		for k, v := range s {
+			var below []any
+			for _, shape := range shapes {
+				if m, ok := shape.(map[string]any); ok {
+					if e, ok := m[k]; ok {
+						below = append(below, e)
+					}
+				}
+			}
+			if len(below) > 0 {
+				out[k] = pick(v, below...)
+			}
+		}
+		return out
+	case []any:
+		out := make([]any, len(s))
+		for i, v := range s {
+			var below []any
+			for _, shape := range shapes {
+				if l, ok := shape.([]any); ok && i < len(l) {
+					below = append(below, l[i])
+				}
+			}
+			out[i] = v
+			if len(below) > 0 {
+				out[i] = pick(v, below[0])
+			}
+		}
+		return out
+	}
+	return stored
+}
+
+// body is a diff without its header.
+func body(d string) string {
+	if d == "" {
+		return "as written"
+	}
+	_, d, _ = strings.Cut(d, "@@\n")
+	return strings.TrimRight(d, "\n")
+}
+
+func quote(title, text string) {
+	for i, line := range strings.Split(text, "\n") {
+		if i > 0 {
+			title = ""
+		}
+		fmt.Printf("  %-16s| %s\n", title, line)
+	}
+}
+
+func say(text string) { fmt.Println(bold(text)) }
+
+func bold(text string) string {
+	if term.IsTerminal(int(os.Stdout.Fd())) {
+		return "\x1b[1m" + text + "\x1b[0m"
+	}
+	return text
+}
