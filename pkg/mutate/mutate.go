@@ -40,6 +40,9 @@ func Apply(set *rules.Set, req *rules.Request) Result {
 	active, skipped := set.Rules(req)
 	r := Result{Skipped: skipped}
 	for _, rule := range active {
+		if !rule.AtMutate() {
+			continue
+		}
 		for _, f := range rule.Findings(req) {
 			switch {
 			case f.Fix != nil && rule.Repairs():

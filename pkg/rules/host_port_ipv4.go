@@ -1,6 +1,9 @@
 package rules
 
-import "fmt"
+import (
+	"fmt"
+	"strconv"
+)
 
 // hostPortIPv4 refuses host ports on IPv4 addresses.
 //
@@ -24,9 +27,17 @@ func checkHostPortIPv4(req *Request) []Finding {
 	}
 	hostNetwork := o.Bool(pod.With("spec", "hostNetwork")...)
 	all := hostPorts(o, pod, hostNetwork)
+	// Where another entry publishes the same port on IPv6 or on any address, an IPv4 one is only half of a dual-stack pair, and
+	// without hostIP it could be a duplicate, which the API server refuses.
+	reachable := map[string]bool{}
+	for _, p := range all {
+		if ipFamily(p.hostIP) != "IPv4" {
+			reachable[p.key()] = true
+		}
+	}
 	var out []Finding
 	for _, p := range all {
-		if ipFamily(p.hostIP) != "IPv4" || p.reachableBy(all) {
+		if ipFamily(p.hostIP) != "IPv4" || reachable[p.key()] {
 			continue
 		}
 		path := p.path.With("hostIP")
@@ -70,18 +81,7 @@ type hostPort struct {
 	number                      int64
 }
 
-func (p hostPort) key() string { return fmt.Sprintf("%d/%s", p.number, p.protocol) }
-
-// reachableBy: another entry publishes the same port on IPv6 or on any address. This one is then only the IPv4 half of a
-// dual-stack pair, and without hostIP it could be a duplicate, which the API server refuses.
-func (p hostPort) reachableBy(all []hostPort) bool {
-	for _, q := range all {
-		if q.key() == p.key() && ipFamily(q.hostIP) != "IPv4" {
-			return true
-		}
-	}
-	return false
-}
+func (p hostPort) key() string { return strconv.FormatInt(p.number, 10) + "/" + p.protocol }
 
 // hostPorts returns the ports that a pod publishes on its node. With hostNetwork the API server defaults each hostPort to its
 // containerPort.

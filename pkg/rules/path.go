@@ -1,7 +1,6 @@
 package rules
 
 import (
-	"regexp"
 	"strconv"
 	"strings"
 )
@@ -30,8 +29,16 @@ func (p Path) Pointer() string {
 	return b.String()
 }
 
-// plainKey matches a key that is written with a dot; every other one is quoted in brackets.
-var plainKey = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+// plainKey reports whether a key is written with a dot; every other one is quoted in brackets.
+func plainKey(s string) bool {
+	for i := range len(s) {
+		letter := s[i] == '_' || 'a' <= s[i]|0x20 && s[i]|0x20 <= 'z'
+		if !letter && (i == 0 || s[i] < '0' || s[i] > '9') {
+			return false
+		}
+	}
+	return s != ""
+}
 
 // String returns the path as people write it: spec.containers[0].ports[0].hostIP, data["default.conf"].
 func (p Path) String() string {
@@ -42,7 +49,7 @@ func (p Path) String() string {
 			b.WriteString("[" + strconv.Itoa(e) + "]")
 		case string:
 			switch {
-			case !plainKey.MatchString(e):
+			case !plainKey(e):
 				b.WriteString("[" + strconv.Quote(e) + "]")
 			case b.Len() > 0:
 				b.WriteString("." + e)

@@ -2,6 +2,7 @@ package rules
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -9,7 +10,6 @@ import (
 	"reflect"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -142,75 +142,183 @@ func (p *Policy) setDefaults() {
 }
 
 // ReadPolicy decodes a policy file strictly: an unknown field, rule or value is an error that names its line. All errors
-// of a file are returned together, joined.
+// of a file are returned together, joined, one line each; what is wrong inside a value of the wrong type comes after that.
 func ReadPolicy(data []byte) (*Policy, error) {
-	p := &Policy{}
-	var root yaml.Node
-	switch err := yaml.Unmarshal(data, &root); {
-	case err != nil:
-		return nil, errors.New(strings.TrimPrefix(err.Error(), "yaml: "))
-	case root.Kind == 0:
-		return nil, fmt.Errorf("empty: write at least apiVersion: %s and kind: %s", PolicyVersion, PolicyKind)
-	}
 	dec := yaml.NewDecoder(bytes.NewReader(data))
-	dec.KnownFields(true)
-	if err := dec.Decode(p); err != nil {
-		return nil, fieldErrors(err)
+	var doc yaml.Node
+	switch err := dec.Decode(&doc); {
+	case errors.Is(err, io.EOF), err == nil && isNull(doc.Content[0]):
+		return nil, fmt.Errorf("empty: write at least apiVersion: %s and kind: %s", PolicyVersion, PolicyKind)
+	case err != nil:
+		return nil, yamlError(err)
 	}
-	if err := dec.Decode(&yaml.Node{}); !errors.Is(err, io.EOF) {
+	switch err := dec.Decode(&yaml.Node{}); {
+	case err == nil:
 		return nil, errors.New("more than one document: a policy file holds one")
+	case !errors.Is(err, io.EOF):
+		return nil, yamlError(err)
 	}
-	if err := p.check(root.Content[0]); err != nil {
+	root, found, p := doc.Content[0], &problems{}, &Policy{}
+	found.shape(root, reflect.TypeFor[Policy](), nil)
+	if !found.undecodable {
+		if err := root.Decode(p); err != nil {
+			return nil, yamlError(err)
+		}
+		p.check(root, found)
+	}
+	if err := found.err(); err != nil {
 		return nil, err
 	}
 	p.setDefaults()
 	return p, nil
 }
 
-var unknownField = regexp.MustCompile(`^line (\d+): field (\S+) not found in type `)
+func yamlError(err error) error { return errors.New(clean(strings.TrimPrefix(err.Error(), "yaml: "))) }
 
-// fieldErrors rewrites the decoder's errors: it names Go types, which mean nothing to the reader.
-func fieldErrors(err error) error {
-	var te *yaml.TypeError
-	if !errors.As(err, &te) {
-		return errors.New(strings.TrimPrefix(err.Error(), "yaml: "))
-	}
-	var out []error
-	for _, e := range te.Errors {
-		if m := unknownField.FindStringSubmatch(e); m != nil {
-			e = fmt.Sprintf("line %s: unknown field %q%s", m[1], m[2], Suggest(m[2], yamlFields(reflect.TypeFor[Policy]())))
-		} else {
-			e = goTypes.ReplaceAllString(e, "")
-		}
-		out = append(out, errors.New(e))
-	}
-	return errors.Join(out...)
+func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null" }
+
+// problems are what is wrong with one file.
+type problems struct {
+	lines       []problem
+	undecodable bool // a value has the wrong type
 }
 
-var goTypes = regexp.MustCompile(`!!\w+ | into .*`)
+type problem struct {
+	line int
+	text string
+}
 
-func yamlFields(t reflect.Type) []string {
-	switch t.Kind() {
-	case reflect.Slice, reflect.Map, reflect.Pointer:
-		return yamlFields(t.Elem())
-	case reflect.Struct:
+func (ps *problems) add(line int, path Path, format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	if len(path) > 0 {
+		text = path.String() + ": " + text
+	}
+	ps.lines = append(ps.lines, problem{line, clean(text)})
+}
+
+// wrong adds a value that cannot be decoded.
+func (ps *problems) wrong(n *yaml.Node, path Path, must string) {
+	ps.undecodable = true
+	if n.Kind == yaml.AliasNode {
+		must = "aliases are not followed; write the value out"
+	} else if n.Kind == yaml.ScalarNode && !isNull(n) {
+		must = fmt.Sprintf("%q %s", n.Value, must)
+	}
+	ps.add(n.Line, path, "%s", must)
+}
+
+// err returns the problems in the order of the file.
+func (ps *problems) err() error {
+	slices.SortStableFunc(ps.lines, func(a, b problem) int { return cmp.Or(cmp.Compare(a.line, b.line), cmp.Compare(a.text, b.text)) })
+	var errs []error
+	for _, p := range slices.Compact(ps.lines) {
+		errs = append(errs, fmt.Errorf("line %d: %s", p.line, p.text))
+	}
+	return errors.Join(errs...)
+}
+
+// shape holds a node against the type that it is decoded into. The decoder could do it, but names Go types, not fields.
+func (ps *problems) shape(n *yaml.Node, t reflect.Type, path Path) {
+	scalar := n.Kind == yaml.ScalarNode && !isNull(n)
+	switch {
+	case t == reflect.TypeFor[HeadlessList]():
+		switch {
+		case n.Kind == yaml.SequenceNode:
+			ps.shape(n, reflect.TypeFor[[]string](), path)
+		case !scalar || n.Value != "all":
+			ps.wrong(n, path, `must be a list of "namespace/name" patterns, or all`)
+		}
+	case t == reflect.TypeFor[Setting]():
+		ps.setting(n, path)
+	case t.Kind() == reflect.Struct:
+		fields := map[string]reflect.Type{}
 		var names []string
 		for f := range t.Fields() {
-			if tag := f.Tag.Get("yaml"); tag != "" {
-				names = append(append(names, tag), yamlFields(f.Type)...)
-			}
+			names = append(names, f.Tag.Get("yaml"))
+			fields[f.Tag.Get("yaml")] = f.Type
 		}
-		return names
+		ps.mapping(n, path, func(key, value *yaml.Node) {
+			switch field, ok := fields[key.Value]; {
+			case !ok:
+				ps.add(key.Line, path, "unknown field %q%s", key.Value, Suggest(key.Value, names))
+			case !isNull(value): // null is the same as leaving it out
+				ps.shape(value, field, path.With(key.Value))
+			}
+		})
+	case t.Kind() == reflect.Map:
+		ps.mapping(n, path, func(key, value *yaml.Node) { ps.shape(value, t.Elem(), path.With(key.Value)) })
+	case t.Kind() == reflect.Slice:
+		if n.Kind != yaml.SequenceNode {
+			ps.wrong(n, path, "must be a list")
+			return
+		}
+		for i, e := range n.Content {
+			ps.shape(e, t.Elem(), path.With(i))
+		}
+	case t.Kind() == reflect.Int:
+		var i int
+		if !scalar || n.ShortTag() != "!!int" || n.Decode(&i) != nil {
+			ps.wrong(n, path, "must be a number without quotes")
+		}
+	case n.Kind == yaml.MappingNode:
+		ps.wrong(n, path, "must be a text; quote what holds a colon")
+	case !scalar:
+		ps.wrong(n, path, "must be a text")
 	}
-	return nil
+}
+
+// mapping calls visit for each field of a mapping.
+func (ps *problems) mapping(n *yaml.Node, path Path, visit func(key, value *yaml.Node)) {
+	if n.Kind != yaml.MappingNode {
+		ps.wrong(n, path, "must be a mapping of names to values")
+		return
+	}
+	seen := map[string]bool{}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key, value := n.Content[i], n.Content[i+1]
+		switch {
+		case key.Kind != yaml.ScalarNode:
+			ps.wrong(key, path, "a name must be a text")
+		case seen[key.Value]:
+			ps.undecodable = true
+			ps.add(key.Line, path, "%q is there twice", key.Value)
+		default:
+			seen[key.Value] = true
+			visit(key, value)
+		}
+	}
+}
+
+func (ps *problems) setting(n *yaml.Node, path Path) {
+	level := func(n *yaml.Node, path Path) {
+		if _, err := ParseLevel(n.Value); err != nil || n.Kind != yaml.ScalarNode {
+			ps.wrong(n, path, "must be off, warn or deny")
+		}
+	}
+	if n.Kind == yaml.ScalarNode && !isNull(n) {
+		level(n, path)
+		return
+	}
+	if n.Kind != yaml.MappingNode {
+		ps.wrong(n, path, "must be off, warn, deny, or {level: …, mutate: …}")
+		return
+	}
+	ps.mapping(n, path, func(key, value *yaml.Node) {
+		at := path.With(key.Value)
+		switch {
+		case key.Value == "level":
+			level(value, at)
+		case key.Value != "mutate":
+			ps.add(key.Line, path, "unknown field %q%s", key.Value, Suggest(key.Value, []string{"level", "mutate"}))
+		case value.Kind != yaml.ScalarNode || value.ShortTag() != "!!bool":
+			ps.wrong(value, at, "must be true or false")
+		}
+	})
 }
 
 // UnmarshalYAML reads "all" or a list of patterns.
 func (h *HeadlessList) UnmarshalYAML(n *yaml.Node) error {
 	if n.Kind == yaml.ScalarNode {
-		if n.Value != "all" {
-			return fmt.Errorf("line %d: services.headless %q must be a list of \"namespace/name\" patterns, or all", n.Line, n.Value)
-		}
 		h.All = true
 		return nil
 	}
@@ -219,48 +327,31 @@ func (h *HeadlessList) UnmarshalYAML(n *yaml.Node) error {
 
 // UnmarshalYAML reads a level, or an object with level and mutate.
 func (s *Setting) UnmarshalYAML(n *yaml.Node) error {
-	if n.Kind == yaml.ScalarNode {
-		return s.setLevel(n)
-	}
-	if n.Kind != yaml.MappingNode {
-		return fmt.Errorf("line %d: a rule's setting must be off, warn, deny, or {level: …, mutate: …}", n.Line)
-	}
-	for i := 0; i+1 < len(n.Content); i += 2 {
-		key, value := n.Content[i], n.Content[i+1]
-		switch key.Value {
-		case "level":
-			if err := s.setLevel(value); err != nil {
-				return err
-			}
-		case "mutate":
-			b, err := strconv.ParseBool(value.Value)
-			if err != nil {
-				return fmt.Errorf("line %d: mutate %q must be true or false", value.Line, value.Value)
-			}
-			s.Mutate = &b
-		default:
-			return fmt.Errorf("line %d: unknown field %q%s", key.Line, key.Value, Suggest(key.Value, []string{"level", "mutate"}))
+	v := struct {
+		Level  string
+		Mutate *bool
+	}{Level: n.Value}
+	if n.Kind != yaml.ScalarNode {
+		if err := n.Decode(&v); err != nil {
+			return err
 		}
 	}
+	s.Level, _ = ParseLevel(v.Level) // none is given where only mutate is
+	s.Mutate = v.Mutate
 	return nil
 }
 
-func (s *Setting) setLevel(n *yaml.Node) (err error) {
-	if s.Level, err = ParseLevel(n.Value); err != nil {
-		return fmt.Errorf("line %d: %w", n.Line, err)
-	}
-	return nil
-}
-
-// check finds what decoding alone does not: wrong values, unknown rules.
-func (p *Policy) check(root *yaml.Node) error {
-	var errs []error
-	bad := func(path Path, format string, args ...any) {
-		errs = append(errs, fmt.Errorf("line %d: %s: %s", lineOf(root, path), path, fmt.Sprintf(format, args...)))
-	}
+// check finds what the shape alone does not: wrong values, unknown rules.
+func (p *Policy) check(root *yaml.Node, found *problems) {
+	bad := func(path Path, format string, args ...any) { found.add(lineOf(root, path), path, format, args...) }
 	oneOf := func(path Path, v string, allowed ...string) {
 		if v != "" && !slices.Contains(allowed, v) {
 			bad(path, "%q must be one of %s%s", v, strings.Join(allowed, ", "), Suggest(v, allowed))
+		}
+	}
+	rule := func(path Path, id string) {
+		if ids := IDs(); !slices.Contains(ids, id) {
+			found.add(lineOf(root, path), nil, "unknown rule %q%s", id, Suggest(id, ids))
 		}
 	}
 	if p.APIVersion != PolicyVersion {
@@ -269,13 +360,7 @@ func (p *Policy) check(root *yaml.Node) error {
 	if p.Kind != PolicyKind {
 		bad(Path{"kind"}, "%q must be %s", p.Kind, PolicyKind)
 	}
-	for i, f := range p.Cluster.Families {
-		oneOf(Path{"cluster", "families", i}, f, "IPv4", "IPv6")
-	}
-	oneOf(Path{"cluster", "nodes"}, p.Cluster.Nodes, "IPv6", "DualStack")
-	if a := p.Cluster.DNS.Address; a != "" && ipFamily(a) != "IPv6" {
-		bad(Path{"cluster", "dns", "address"}, "%q is not an IPv6 address; give the clusterIP of the cluster DNS Service", a)
-	}
+	p.checkCluster(bad, oneOf)
 	oneOf(Path{"services", "mode"}, p.Services.Mode, "SingleStack", "Headless", "Unchanged")
 	oneOf(Path{"services", "whenHeadlessUnsafe"}, p.Services.WhenHeadlessUnsafe, "off", "warn", "deny")
 	for i, g := range p.Services.Headless.Patterns {
@@ -285,12 +370,15 @@ func (p *Policy) check(root *yaml.Node) error {
 	}
 	p.checkAPIServer(bad)
 	oneOf(Path{"apiServer", "envFrom"}, p.APIServer.EnvFrom, "skip", "inject")
-	oneOf(Path{"cluster", "cni"}, p.Cluster.CNI, "calico")
 	for i := range p.Pools {
 		p.checkPool(i, bad)
 	}
-	for id := range p.Rules {
-		p.checkRule(Path{"rules", id}, id, bad)
+	for id, set := range p.Rules {
+		path := Path{"rules", id}
+		rule(path, id)
+		if i := slices.IndexFunc(All(), func(r *Rule) bool { return r.ID == id }); i >= 0 && set.Mutate != nil && *set.Mutate && !All()[i].Mutate {
+			bad(path.With("mutate"), "the webhook has no repair for this rule; leave it out")
+		}
 	}
 	objects := func(path Path, patterns []string) {
 		for i, g := range patterns {
@@ -302,9 +390,11 @@ func (p *Policy) check(root *yaml.Node) error {
 	objects(Path{"exclude", "objects"}, p.Exclude.Objects)
 	for i, e := range p.Exceptions {
 		at := Path{"exceptions", i}
-		p.checkRule(at.With("rule"), e.Rule, bad)
+		if e.Rule != "" {
+			rule(at.With("rule"), e.Rule)
+		}
 		objects(at.With("objects"), e.Objects)
-		if e.Owner == "" || e.Reason == "" || len(e.Objects) == 0 {
+		if e.Rule == "" || e.Owner == "" || e.Reason == "" || len(e.Objects) == 0 {
 			bad(at, "an exception needs rule, objects, owner and reason")
 		}
 		if _, err := time.Parse(time.DateOnly, e.Until); e.Until != "" && err != nil {
@@ -313,21 +403,37 @@ func (p *Policy) check(root *yaml.Node) error {
 	}
 	for i, f := range p.ForbidOptOut {
 		for j, id := range f.Rules {
-			p.checkRule(Path{"forbidOptOut", i, "rules", j}, id, bad)
+			rule(Path{"forbidOptOut", i, "rules", j}, id)
 		}
 	}
-	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
-	return errors.Join(errs...)
+}
+
+func (p *Policy) checkCluster(bad complain, oneOf func(path Path, v string, allowed ...string)) {
+	at := Path{"cluster", "families"}
+	families := p.Cluster.Families
+	if families != nil && len(families) == 0 {
+		bad(at, "is empty, so no rule would be active; leave it out to have it read from the cluster")
+	}
+	for i, f := range families {
+		oneOf(at.With(i), cmp.Or(f, " "), "IPv4", "IPv6")
+		if slices.Contains(families[:i], f) {
+			bad(at.With(i), "%q is there twice", f)
+		}
+	}
+	oneOf(Path{"cluster", "nodes"}, p.Cluster.Nodes, "IPv6", "DualStack")
+	oneOf(Path{"cluster", "cni"}, p.Cluster.CNI, "calico")
+	if a := p.Cluster.DNS.Address; a != "" && !isIPv6Address(a) {
+		bad(Path{"cluster", "dns", "address"}, "%q is not an IPv6 address; give the clusterIP of the cluster DNS Service", a)
+	}
+}
+
+// isIPv6Address: a pod can dial it, so no zone, and no IPv4 in IPv6 form.
+func isIPv6Address(s string) bool {
+	a, err := netip.ParseAddr(s)
+	return err == nil && a.Zone() == "" && !a.IsUnspecified() && ipFamily(s) == "IPv6"
 }
 
 type complain func(path Path, format string, args ...any)
-
-func (p *Policy) checkRule(path Path, id string, bad complain) {
-	ids := IDs()
-	if !slices.Contains(ids, id) {
-		bad(path, "unknown rule %q%s", id, Suggest(id, ids))
-	}
-}
 
 var dnsName = regexp.MustCompile(`^([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.?$`)
 
@@ -341,7 +447,7 @@ func (p *Policy) checkAPIServer(bad complain) {
 		bad(at, "%q: clients add the brackets themselves; give the address without them", host)
 	case ipFamily(host) == "IPv4":
 		bad(at, "%q is IPv4; give a DNS name of the API server's certificate or an IPv6 address", host)
-	case ipFamily(host) == "" && !dnsName.MatchString(host):
+	case !isIPv6Address(host) && !dnsName.MatchString(host):
 		bad(at, "%q is neither a DNS name nor an IPv6 address; leave out scheme and port", host)
 	}
 	if host != "" && (p.APIServer.Port < 1 || p.APIServer.Port > 65535) {
@@ -366,7 +472,7 @@ func (p *Policy) checkPool(i int, bad complain) {
 		bad(at.With("addresses"), "%d addresses: a pod takes one IPv6 address; write one entry for each", len(pool.Addresses))
 	}
 	for j, v := range pool.Addresses {
-		if a, err := netip.ParseAddr(v); err != nil || a.Zone() != "" || ipFamily(v) != "IPv6" {
+		if !isIPv6Address(v) {
 			bad(at.With("addresses", j), "%q is not an IPv6 address", v)
 		}
 	}

@@ -122,7 +122,7 @@ func headlessUnsafe(req *Request, annotated bool) (Finding, bool) {
 		port, _ := o.Get(path.With("port")...)
 		number, _ := integer(port)
 		if target, ok := o.Get(path.With("targetPort")...); ok {
-			if name, named := target.(string); named {
+			if name, named := target.(string); named && name != "" { // "" is defaulted to the port
 				switch known := req.Index.targetPort(req.Namespace, o.Map("spec", "selector"), name); {
 				case known != 0 && known != number:
 					return stays(path.With("targetPort"), name, fmt.Sprintf("port %d leads to %d, which a headless name cannot do", number, known))

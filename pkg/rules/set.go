@@ -24,6 +24,9 @@ type Active struct {
 	leaf   bool // of the target by which it was looked up
 }
 
+// AtMutate reports whether the rule has anything to do or to say before the API server validates objects of this kind.
+func (a *Active) AtMutate() bool { return a.Rule.Mutate && a.leaf }
+
 // Repairs reports whether the webhook applies the fixes of this rule to objects of the kind that was looked up.
 func (a *Active) Repairs() bool { return a.Mutate && a.leaf }
 
