@@ -26,8 +26,8 @@ generate:
 
 lint:
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo "run gofmt -w on these files"; exit 1; }
-	go vet ./...
 	go vet -tags e2e ./...
+	go tool -modfile=tools/lint/go.mod staticcheck -tags e2e ./...
 
 # Never in CI: the figures of docs/benchmarks.md.
 bench:

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -159,7 +160,7 @@ func validateRequest(events eventFunc) verb {
 		countSkipped(v.Skipped)
 		if len(v.Denied) > 0 {
 			lines := lines(v.Denied, "denied")
-			resp := admission.Denied(strings.Join(rules.Fit(lines), "\n"))
+			resp := admission.Denied(strings.Join(append(rules.Fit(lines), optOuts(v.Denied)), "\n"))
 			annotate(&resp, "denied", lines)
 			return resp
 		}
@@ -199,6 +200,17 @@ func lines(findings []rules.Finding, action string) []string {
 		out = append(out, f.String())
 	}
 	return out
+}
+
+// optOuts says how a person who knows better keeps the object as it is.
+func optOuts(denied []rules.Finding) string {
+	var keys []string
+	for _, f := range denied {
+		if key := rules.OptOutPrefix + f.Rule.ID; !slices.Contains(keys, key) {
+			keys = append(keys, key)
+		}
+	}
+	return "to keep it as it is, annotate the object with a reason: " + strings.Join(keys, ", ")
 }
 
 // annotate records lines in the audit log; the API server puts the webhook's name before the key.

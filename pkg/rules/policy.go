@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/netip"
 	"reflect"
 	"regexp"
@@ -209,9 +210,9 @@ func (ps *problems) wrong(n *yaml.Node, path Path, must string) {
 
 // err returns the problems in the order of the file.
 func (ps *problems) err() error {
-	slices.SortStableFunc(ps.lines, func(a, b problem) int { return cmp.Or(cmp.Compare(a.line, b.line), cmp.Compare(a.text, b.text)) })
+	slices.SortStableFunc(ps.lines, func(a, b problem) int { return cmp.Compare(a.line, b.line) })
 	var errs []error
-	for _, p := range slices.Compact(ps.lines) {
+	for _, p := range ps.lines {
 		errs = append(errs, fmt.Errorf("line %d: %s", p.line, p.text))
 	}
 	return errors.Join(errs...)
@@ -360,7 +361,11 @@ func (p *Policy) check(root *yaml.Node, found *problems) {
 	if p.Kind != PolicyKind {
 		bad(Path{"kind"}, "%q must be %s", p.Kind, PolicyKind)
 	}
-	p.checkCluster(bad, oneOf)
+	p.checkCluster(bad)
+	oneOf(Path{"cluster", "nodes"}, p.Cluster.Nodes, "IPv6", "DualStack")
+	if cni := p.Cluster.CNI; cni != "" && cni != "calico" {
+		bad(Path{"cluster", "cni"}, "%q: only the annotations of calico are known; leave it out for another CNI", cni)
+	}
 	oneOf(Path{"services", "mode"}, p.Services.Mode, "SingleStack", "Headless", "Unchanged")
 	oneOf(Path{"services", "whenHeadlessUnsafe"}, p.Services.WhenHeadlessUnsafe, "off", "warn", "deny")
 	for i, g := range p.Services.Headless.Patterns {
@@ -373,8 +378,8 @@ func (p *Policy) check(root *yaml.Node, found *problems) {
 	for i := range p.Pools {
 		p.checkPool(i, bad)
 	}
-	for id, set := range p.Rules {
-		path := Path{"rules", id}
+	for _, id := range slices.Sorted(maps.Keys(p.Rules)) {
+		set, path := p.Rules[id], Path{"rules", id}
 		rule(path, id)
 		if i := slices.IndexFunc(All(), func(r *Rule) bool { return r.ID == id }); i >= 0 && set.Mutate != nil && *set.Mutate && !All()[i].Mutate {
 			bad(path.With("mutate"), "the webhook has no repair for this rule; leave it out")
@@ -408,20 +413,19 @@ func (p *Policy) check(root *yaml.Node, found *problems) {
 	}
 }
 
-func (p *Policy) checkCluster(bad complain, oneOf func(path Path, v string, allowed ...string)) {
+func (p *Policy) checkCluster(bad complain) {
 	at := Path{"cluster", "families"}
 	families := p.Cluster.Families
 	if families != nil && len(families) == 0 {
 		bad(at, "is empty, so no rule would be active; leave it out to have it read from the cluster")
 	}
 	for i, f := range families {
-		oneOf(at.With(i), cmp.Or(f, " "), "IPv4", "IPv6")
-		if slices.Contains(families[:i], f) {
+		if known := []string{"IPv4", "IPv6"}; !slices.Contains(known, f) {
+			bad(at.With(i), "%q must be one of %s%s", f, strings.Join(known, ", "), Suggest(f, known))
+		} else if slices.Contains(families[:i], f) {
 			bad(at.With(i), "%q is there twice", f)
 		}
 	}
-	oneOf(Path{"cluster", "nodes"}, p.Cluster.Nodes, "IPv6", "DualStack")
-	oneOf(Path{"cluster", "cni"}, p.Cluster.CNI, "calico")
 	if a := p.Cluster.DNS.Address; a != "" && !isIPv6Address(a) {
 		bad(Path{"cluster", "dns", "address"}, "%q is not an IPv6 address; give the clusterIP of the cluster DNS Service", a)
 	}
