@@ -8,8 +8,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -60,8 +62,9 @@ pools:
 // An installation is a cluster with Sixgate on it.
 type installation struct {
 	*cluster.Cluster
-	sixgate *cluster.Sixgate
-	policy  string // path
+	sixgate     *cluster.Sixgate
+	policy      string // path
+	controllers bool   // a controller manager runs, so Pods need a ServiceAccount
 }
 
 var (
@@ -82,15 +85,81 @@ func start(o cluster.Options, install bool) (*installation, error) {
 	shared.Lock()
 	shared.clusters = append(shared.clusters, c)
 	shared.Unlock()
-	in := &installation{Cluster: c, policy: filepath.Join(c.Dir, "policy.yaml")}
+	in := &installation{Cluster: c, policy: filepath.Join(c.Dir, "policy.yaml"), controllers: o.ControllerManager}
 	if !install {
 		return in, nil
 	}
+	return in, in.install(ctx, cluster.SixgateOptions{Args: []string{"--policy-poll-interval=500ms"}})
+}
+
+// install installs Sixgate with the policy of the shared installation.
+func (in *installation) install(ctx context.Context, o cluster.SixgateOptions) (err error) {
 	if err := os.WriteFile(in.policy, []byte(policyText), 0o600); err != nil {
-		return nil, err
+		return err
 	}
-	in.sixgate, err = c.InstallSixgate(ctx, cluster.SixgateOptions{Policy: in.policy, Args: []string{"--policy-poll-interval=500ms"}})
-	return in, err
+	o.Policy = in.policy
+	in.sixgate, err = in.InstallSixgate(ctx, o)
+	return err
+}
+
+// setPolicy changes the policy and returns when every replica has read it: as a good one, or as a bad one.
+func (in *installation) setPolicy(t *testing.T, text, result string) {
+	t.Helper()
+	label := fmt.Sprintf("result=%q", result)
+	var before []float64
+	for i := range in.sixgate.Replicas {
+		before = append(before, in.metric(t, i, "sixgate_policy_reloads_total", label))
+	}
+	// A rename, as the kubelet does it: half a file is never seen.
+	if err := os.WriteFile(in.policy+".new", []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(in.policy+".new", in.policy); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() error {
+		for i := range in.sixgate.Replicas {
+			if in.metric(t, i, "sixgate_policy_reloads_total", label) == before[i] {
+				return fmt.Errorf("replica %d has not read the policy as %q", i, result)
+			}
+		}
+		return nil
+	})
+}
+
+// withPolicy changes the policy until the test ends.
+func (in *installation) withPolicy(t *testing.T, text string) {
+	t.Helper()
+	in.setPolicy(t, text, "ok")
+	t.Cleanup(func() { in.setPolicy(t, policyText, "ok") })
+}
+
+// metric adds up the samples of a metric of one replica that have all these labels, each as `name="value"`.
+func (in *installation) metric(t *testing.T, replica int, name string, labels ...string) float64 {
+	t.Helper()
+	text, code, err := cluster.Get(context.Background(), in.sixgate.Replicas[replica].Metrics) // in cleanups too
+	if err != nil || code != http.StatusOK {
+		t.Fatalf("get metrics: %d %v", code, err)
+	}
+	sum := 0.0
+next:
+	for line := range strings.Lines(text) {
+		rest, ok := strings.CutPrefix(strings.TrimSpace(line), name)
+		if !ok || !strings.HasPrefix(rest, "{") && !strings.HasPrefix(rest, " ") {
+			continue
+		}
+		for _, l := range labels {
+			if !strings.Contains(rest, l) {
+				continue next
+			}
+		}
+		value, err := strconv.ParseFloat(rest[strings.LastIndexByte(rest, ' ')+1:], 64)
+		if err != nil {
+			t.Fatalf("metric %q: %v", line, err)
+		}
+		sum += value
+	}
+	return sum
 }
 
 // get returns a shared installation, or ends the test.
@@ -136,6 +205,9 @@ func (in *installation) namespace(t *testing.T, name string) string {
 	t.Helper()
 	if r := in.run(t, "", "create", "namespace", name); r.code != 0 && !strings.Contains(r.err, "already exists") {
 		t.Fatal(r.err)
+	}
+	if in.controllers {
+		in.must(t, "", "wait", "--for=create", "serviceaccount/default", "-n", name, "--timeout=60s")
 	}
 	return name
 }

@@ -28,11 +28,12 @@ type policyKeeper struct {
 	log    logr.Logger
 	set    atomic.Pointer[rules.Set]
 
-	mu       sync.Mutex
-	seen     []byte // the file as it was last read, good or bad
-	policy   *rules.Policy
-	families []string // of the cluster; nil until they have been read
-	err      error    // why families are not known
+	mu         sync.Mutex
+	seen       []byte // the file as it was last read, good or bad
+	unreadable bool   // the last reading failed, so that the same content is news again
+	policy     *rules.Policy
+	families   []string // of the cluster; nil until they have been read
+	err        error    // why families are not known
 }
 
 // newPolicyKeeper reads the policy once: a bad one is an error at the start, later it is not.
@@ -78,9 +79,13 @@ func (k *policyKeeper) reload() {
 	data, err := os.ReadFile(k.file)
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if err == nil && bytes.Equal(data, k.seen) {
+	switch {
+	case err != nil && k.unreadable:
+		return // said once
+	case err == nil && !k.unreadable && bytes.Equal(data, k.seen):
 		return
 	}
+	k.unreadable = err != nil
 	var p *rules.Policy
 	if err == nil {
 		k.seen = data

@@ -55,9 +55,11 @@ func isMirror(o *Object) bool {
 	return ok
 }
 
+// isWindows: the kubelet of v1.37 still sets the older label on its node too.
 func isWindows(o *Object, pod Path) bool {
 	return o.Str(pod.With("spec", "os", "name")...) == "windows" ||
-		o.Str(pod.With("spec", "nodeSelector", "kubernetes.io/os")...) == "windows"
+		o.Str(pod.With("spec", "nodeSelector", "kubernetes.io/os")...) == "windows" ||
+		o.Str(pod.With("spec", "nodeSelector", "beta.kubernetes.io/os")...) == "windows"
 }
 
 // HasController: a controller made the object, so nobody who could read a refusal is there.
