@@ -16,10 +16,13 @@ build:
 unit:
 	go test ./...
 
+# More manifests to test with, where somebody put them beside the checkout.
+CORPUS = $(patsubst %/SOURCES.md,%,$(firstword $(wildcard ../*/corpus/SOURCES.md)))
+
 # The first run builds kube-apiserver, etcd and kubectl: about 8 minutes on 2 cores.
 e2e: tools
 	@sh e2e/requirements.sh
-	SIXGATE_CORPUS="$${SIXGATE_CORPUS-$$(cd ../shared/corpus 2>/dev/null && pwd)}" go test -tags e2e -timeout 60m -p 1 ./e2e/... ./cmd/webhook
+	SIXGATE_CORPUS="$${SIXGATE_CORPUS-$(abspath $(CORPUS))}" go test -tags e2e -timeout 60m -p 1 ./e2e/... ./cmd/webhook
 
 generate:
 	go run ./tools/generate
@@ -35,6 +38,7 @@ bench:
 
 fuzz:
 	go test -run '^$$' -fuzz FuzzNginx -fuzztime 60s ./pkg/listen
+	go test -run '^$$' -fuzz FuzzReadPolicy -fuzztime 60s -fuzzminimizetime 3x ./pkg/rules
 	go test -run '^$$' -fuzz FuzzRead -fuzztime 60s -fuzzminimizetime 3x ./pkg/manifest
 
 .PHONY: tools

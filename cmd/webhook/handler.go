@@ -126,6 +126,12 @@ func (h *handler) Handle(ctx context.Context, in admission.Request) (resp admiss
 // requestFields say which request a log line is about; the object itself is never logged.
 func requestFields(in *admission.Request, more ...any) []any {
 	name := in.Name
+	if name == "" { // not known yet: the API server makes it from generateName
+		var o struct{ Metadata struct{ GenerateName string } }
+		if json.Unmarshal(in.Object.Raw, &o) == nil && o.Metadata.GenerateName != "" {
+			name = o.Metadata.GenerateName + "*"
+		}
+	}
 	return append([]any{
 		"kind", in.Kind.Kind, "namespace", in.Namespace, "name", name, "operation", in.Operation,
 		"user", in.UserInfo.Username, "uid", in.UID, "dryRun", in.DryRun != nil && *in.DryRun,

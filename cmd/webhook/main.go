@@ -12,11 +12,13 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"sync"
 	"syscall"
 
 	"github.com/go-logr/logr"
 	"github.com/go-logr/zapr"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -122,8 +124,9 @@ func addChecks(mgr ctrl.Manager, server webhook.Server, policy *policyKeeper, ce
 		return err
 	}
 	started := server.StartedChecker()
+	log := mgr.GetLogger().WithName("readiness")
 	for name, check := range map[string]func() error{"certificates": certs.Ready, "families": policy.Ready} {
-		if err := mgr.AddReadyzCheck(name, func(*http.Request) error { return check() }); err != nil {
+		if err := mgr.AddReadyzCheck(name, logChanges(log, name, check)); err != nil {
 			return err
 		}
 	}
@@ -135,11 +138,32 @@ func addChecks(mgr ctrl.Manager, server webhook.Server, policy *policyKeeper, ce
 	})
 }
 
+// logChanges logs why a check fails, once: the answer to the probe withholds it.
+func logChanges(log logr.Logger, name string, check func() error) healthz.Checker {
+	var mu sync.Mutex
+	last := ""
+	return func(*http.Request) error {
+		err := check()
+		reason := ""
+		if err != nil {
+			reason = err.Error()
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if reason != last {
+			log.Info(name, "ready", err == nil, "reason", reason)
+			last = reason
+		}
+		return err
+	}
+}
+
 // newLogger makes zap the one logger, of client-go and controller-runtime too: JSON lines on standard error.
 func newLogger(o *options) (logr.Logger, error) {
 	c := zap.NewProductionConfig()
 	c.Level = zap.NewAtomicLevelAt(o.logLevel)
 	c.DisableCaller, c.DisableStacktrace = true, true
+	c.EncoderConfig.EncodeTime = zapcore.ISO8601TimeEncoder
 	c.Sampling = nil // one line for each changed or refused request
 	z, err := c.Build()
 	if err != nil {

@@ -87,7 +87,7 @@ func reexec() (int, error) {
 	for _, userns := range []bool{false, true} {
 		cmd = exec.Command(self, os.Args[1:]...)
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-		cmd.Env = append(os.Environ(), isolationEnv+"=new")
+		cmd.Env = append(os.Environ(), isolationEnv+"=new", "NO_PROXY=*", "no_proxy=*") // no proxy is to be reached from inside
 		// In a process group of its own a terminal's ^C reaches the child once, from us.
 		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL, Setpgid: true}
 		if userns {

@@ -31,7 +31,7 @@ func checkHostPortIPv4(req *Request) []Finding {
 	// without hostIP it could be a duplicate, which the API server refuses.
 	reachable := map[string]bool{}
 	for _, p := range all {
-		if ipFamily(p.hostIP) != "IPv4" {
+		if ipFamily(p.hostIP) != "IPv4" && p.hostIP != "::1" { // there is no host port on ::1 (kubernetes-sigs/cri-tools#165)
 			reachable[p.key()] = true
 		}
 	}

@@ -31,7 +31,7 @@ func checkListenNginx(req *Request) []Finding {
 		if !l.Certain() || l.Fault != listen.IPv4Only {
 			f.Limit = Warn
 		}
-		if _, err := netip.ParseAddr(l.Address); err == nil && l.Fix == "" && req.Policy.Cluster.Nodes != "IPv6" {
+		if _, err := netip.ParseAddr(l.Address); err == nil && l.Fix == "" && !isUnspecified(l.Address) && req.Policy.Cluster.Nodes != "IPv6" {
 			f.Limit = Warn // a hostNetwork pod has the IPv4 address of its node
 		}
 		if l.Fix != "" {

@@ -201,7 +201,7 @@ func checkPodIPPoolValue(req *Request) []Finding {
 		}
 	}
 	_, ipam := annotations[calicoIPAddrs]
-	if _, noIpam := annotations[calicoIPAddrsNoIpam]; ipam && noIpam {
+	if _, noIpam := annotations[calicoIPAddrsNoIpam]; ipam && noIpam && o.Kind() != "Namespace" {
 		report(calicoIPAddrsNoIpam, None, "stands beside ipAddrs, Calico refuses the pod; keep one of them")
 	}
 	return out
@@ -225,7 +225,7 @@ func calicoValue(key string, values []string) (message string, limit Level) {
 			}
 		}
 		if slices.Contains(values, "IPv4") {
-			return `asks for an IPv4 address, the pod will not start; use ["IPv6"]`, None
+			return `asks for an IPv4 address too, which a cluster without IPv4 pools does not have; use ["IPv6"]`, Warn
 		}
 	case calicoIPAddrs, calicoIPAddrsNoIpam:
 		if len(values) == 0 {

@@ -38,6 +38,9 @@ func checkServiceIPFamily(req *Request) []Finding {
 		switch {
 		case predates:
 			f.Message = quote(value) + " is older than this cluster's families and cannot change; delete and recreate the Service"
+			if stored.Strings("spec", "ipFamilies")[0] == "IPv6" {
+				f.Message = quote(value) + " is older than this cluster's families; release it: ipFamilyPolicy: SingleStack, ipFamilies: [IPv6]"
+			}
 			f.Changed, f.Fix, f.Refused = "", nil, false
 		case mode == modeUnchanged:
 			f.Changed, f.Fix = "", nil

@@ -119,26 +119,31 @@ func (s *Set) excluded(req *Request) bool {
 	if globAny(s.policy.Exclude.Namespaces, req.Namespace) {
 		return true
 	}
-	if len(s.policy.Exclude.Objects) == 0 {
+	return matchesObject(s.policy.Exclude.Objects, req.Namespace, o)
+}
+
+// matchesObject matches "namespace/Kind/name" patterns. Kind Pod covers the workloads that make Pods too.
+func matchesObject(patterns []string, namespace string, o *Object) bool {
+	if len(patterns) == 0 {
 		return false
 	}
-	if objectMatch(s.policy.Exclude.Objects, req.Namespace, o.Kind(), o.Name()) {
+	if objectMatch(patterns, namespace, o.Kind(), o.Name()) {
 		return true
 	}
 	_, isWorkload := podPath(o)
-	return isWorkload && objectMatch(s.policy.Exclude.Objects, req.Namespace, "Pod", o.Name())
+	return isWorkload && objectMatch(patterns, namespace, "Pod", o.Name())
 }
 
 // optOut returns why a rule does not look at this object.
 func (s *Set) optOut(req *Request, id string) (reason string, ok bool) {
 	o := req.Object
 	for _, e := range s.policy.Exceptions {
-		if e.Rule == id && objectMatch(e.Objects, req.Namespace, o.Kind(), o.Name()) && !s.expired(e) {
+		if e.Rule == id && matchesObject(e.Objects, req.Namespace, o) && !s.expired(e) {
 			return "exception of " + e.Owner + ": " + e.Reason, true
 		}
 	}
 	reason, ok = annotation(o, OptOutPrefix+id)
-	if !ok || strings.TrimSpace(reason) == "" || s.optOutForbidden(id, req.Namespace) {
+	if !ok || strings.TrimSpace(reason) == "" || s.policy.optOutForbidden(id, req.Namespace) {
 		return "", false
 	}
 	return reason, true
@@ -149,8 +154,8 @@ func (s *Set) expired(e Exception) bool {
 	return err == nil && s.now().After(until.AddDate(0, 0, 1))
 }
 
-func (s *Set) optOutForbidden(id, namespace string) bool {
-	return slices.ContainsFunc(s.policy.ForbidOptOut, func(f ForbidOptOut) bool {
+func (p *Policy) optOutForbidden(id, namespace string) bool {
+	return slices.ContainsFunc(p.ForbidOptOut, func(f ForbidOptOut) bool {
 		return (len(f.Rules) == 0 || slices.Contains(f.Rules, id)) &&
 			(len(f.Namespaces) == 0 || globAny(f.Namespaces, namespace))
 	})

@@ -33,6 +33,12 @@ func checkSixgateAnnotation(req *Request) []Finding {
 				message = "unknown rule " + quote(id) + Suggest(id, IDs())
 			case isOptOut && strings.TrimSpace(value) == "":
 				message = "has no reason, so the rule is still applied; say why in its value"
+			case isOptOut && req.Policy.optOutForbidden(id, req.Namespace):
+				message = "has no effect, the policy forbids this opt-out; remove it"
+			case key == ServiceModeAnnotation && o.Kind() != "Service":
+				message = "has no effect on a " + o.Kind() + "; annotate the Service"
+			case !isOptOut && key != ServiceModeAnnotation && strings.HasPrefix(key, "sixgate.io/"):
+				message = "unknown annotation" + Suggest(key, []string{ServiceModeAnnotation, OptOutPrefix + "RULE"})
 			case key == ServiceModeAnnotation && !slices.Contains([]string{modeHeadless, modeSingleStack, modeUnchanged}, value):
 				message = quote(value) + " is not a mode; use headless, single-stack or unchanged"
 			}
