@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"errors"
 	"reflect"
 	"strings"
 	"testing"
@@ -132,4 +133,28 @@ func TestFamiliesOverride(t *testing.T) {
 	in.must(t, "", "delete", "service", "old", "old-dual", "-n", ns)
 	in.must(t, manifest, "apply", "-f", "-")
 	in.expect(t, `["IPv6"]`, ".spec.ipFamilies", "service", "old", "-n", ns)
+}
+
+// TestFamilyOfOtherServiceCIDR: a range of the other family does not give the cluster that family, so Sixgate stays.
+func TestFamilyOfOtherServiceCIDR(t *testing.T) {
+	without := get(t, withoutSixgate)
+	const cidr = "apiVersion: networking.k8s.io/v1\nkind: ServiceCIDR\nmetadata: {name: four}\nspec: {cidrs: [10.77.0.0/24]}\n"
+	without.must(t, cidr, "create", "-f", "-")
+	t.Cleanup(func() { without.must(t, "", "delete", "servicecidr", "four", "--wait=false") })
+	r := without.run(t, service("default", "four", "ipFamilies: [IPv4]"), "create", "-f", "-")
+	contains(t, r.err, "not configured on this cluster")
+
+	in := get(t, withSixgate)
+	in.must(t, cidr, "create", "-f", "-")
+	t.Cleanup(func() { in.must(t, "", "delete", "servicecidr", "four", "--wait=false") })
+	// Families are read at the start too.
+	if err := errors.Join(in.sixgate.Stop(0), in.sixgate.Start(0), in.sixgate.WaitReady(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	if v := in.metric(t, 0, "sixgate_cluster_ipv6_only"); v != 1 {
+		t.Errorf("sixgate_cluster_ipv6_only is %v", v)
+	}
+	ns := in.namespace(t, "four")
+	in.must(t, service(ns, "four", "ipFamilies: [IPv4]"), "create", "-f", "-")
+	in.expect(t, `["IPv6"]`, ".spec.ipFamilies", "service", "four", "-n", ns)
 }

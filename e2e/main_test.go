@@ -105,6 +105,9 @@ func (in *installation) install(ctx context.Context, o cluster.SixgateOptions) (
 // setPolicy changes the policy and returns when every replica has read it: as a good one, or as a bad one.
 func (in *installation) setPolicy(t *testing.T, text, result string) {
 	t.Helper()
+	if now, err := os.ReadFile(in.policy); err == nil && string(now) == text {
+		return
+	}
 	label := fmt.Sprintf("result=%q", result)
 	var before []float64
 	for i := range in.sixgate.Replicas {

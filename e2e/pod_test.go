@@ -253,7 +253,7 @@ func TestDeploymentPredates(t *testing.T) {
 	port := func(n int) string { return fmt.Sprintf("{containerPort: %d, hostPort: %d, hostIP: 127.0.0.1}", n, n) }
 	manifest := deployment(ns, "old", ", ports: ["+port(80)+"]")
 
-	in.setPolicy(t, policyText+"rules: {host-port-ipv4: off}\n", "ok")
+	in.withPolicy(t, policyText+"rules: {host-port-ipv4: off}\n")
 	in.must(t, manifest, "apply", "-f", "-")
 	before := in.pods(t, ns, "app=old", 1)
 	in.setPolicy(t, policyText, "ok")

@@ -90,3 +90,38 @@ func TestServiceBecomes(t *testing.T) {
 		in.expect(t, c.families, ".spec.ipFamilies", "service", name, "-n", ns)
 	}
 }
+
+// TestServiceHeadlessAll: for clusters without kube-proxy even NodePort and LoadBalancer Services become headless, without what
+// only those may have.
+func TestServiceHeadlessAll(t *testing.T) {
+	in := get(t, withSixgate)
+	ns := in.namespace(t, "headless-all")
+	in.withPolicy(t, strings.Replace(policyText, `["headless/*"]`, "all", 1))
+	for name, spec := range map[string]string{
+		"node-port":     "type: NodePort\nexternalTrafficPolicy: Local\nipFamilies: [IPv4]",
+		"load-balancer": "type: LoadBalancer\nexternalTrafficPolicy: Local\nhealthCheckNodePort: 30303",
+		"everything": "type: LoadBalancer\nloadBalancerIP: 192.0.2.1\nloadBalancerSourceRanges: [192.0.2.0/24]\nloadBalancerClass: example.com/x\n" +
+			"allocateLoadBalancerNodePorts: false\nipFamilyPolicy: RequireDualStack\nclusterIP: 10.96.0.9",
+	} {
+		for step, way := range []string{"dry run", "apply", "apply", "replace", "server-side apply", "server-side apply", "apply"} {
+			if r := in.run(t, service(ns, name, spec), clientWays[way]...); r.code != 0 {
+				t.Errorf("%s: step %d, %s: %s", name, step, way, r.err)
+			}
+		}
+		in.expect(t, `ClusterIP ["None"] ["IPv6"]`, ".spec['type','clusterIPs','ipFamilies']", "service", name, "-n", ns)
+	}
+	in.must(t, service(ns, "affinity", "type: LoadBalancer\nsessionAffinity: ClientIP"), "apply", "-f", "-")
+	in.expect(t, "LoadBalancer", ".spec.type", "service", "affinity", "-n", ns)
+}
+
+// TestClusterDNS: kubelets have its address, so it becomes that of the policy and no other.
+func TestClusterDNS(t *testing.T) {
+	in := get(t, withSixgate)
+	manifest := service("kube-system", "kube-dns", "clusterIP: 10.96.0.10\nclusterIPs: [10.96.0.10]\nipFamilies: [IPv4]")
+	for step, way := range []string{"apply", "apply", "replace", "server-side apply", "server-side apply", "apply"} {
+		if r := in.run(t, manifest, clientWays[way]...); r.code != 0 {
+			t.Errorf("step %d, %s: %s", step, way, r.err)
+		}
+		in.expect(t, `["fd00:10:96::a"] ["IPv6"]`, ".spec['clusterIPs','ipFamilies']", "service", "kube-dns", "-n", "kube-system")
+	}
+}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
@@ -157,12 +158,20 @@ func (k *policyKeeper) Ready() error {
 
 // serviceFamilies reads the families that Services can have, primary first: from the ServiceCIDRs, else from the API server's
 // own Service.
+//
+// Source: kube-apiserver v1.37, pkg/controlplane/controller/defaultservicecidr (made from --service-cluster-ip-range, and
+// updated when that becomes dual-stack).
 func serviceFamilies(ctx context.Context, client kubernetes.Interface) ([]string, error) {
 	cidrs, err := client.NetworkingV1().ServiceCIDRs().List(ctx, metav1.ListOptions{})
 	if err != nil && !apierrors.IsNotFound(err) {
 		return nil, fmt.Errorf("list ServiceCIDRs: %w", err)
 	}
 	if err == nil && len(cidrs.Items) > 0 {
+		// The API server keeps one of its own, from its flags, which decide. Others add addresses, never a family.
+		own := slices.IndexFunc(cidrs.Items, func(c networkingv1.ServiceCIDR) bool { return c.Name == "kubernetes" })
+		if own >= 0 {
+			cidrs.Items = cidrs.Items[own : own+1]
+		}
 		var families []string
 		for _, c := range cidrs.Items {
 			for _, cidr := range c.Spec.CIDRs {
