@@ -22,6 +22,7 @@ CORPUS = $(patsubst %/SOURCES.md,%,$(firstword $(wildcard ../*/corpus/SOURCES.md
 # The first run builds kube-apiserver, etcd and kubectl: about 8 minutes on 2 cores.
 e2e: tools
 	@sh e2e/requirements.sh
+	go run ./e2e/demo -prepare
 	SIXGATE_CORPUS="$${SIXGATE_CORPUS-$(abspath $(CORPUS))}" go test -tags e2e -timeout 60m -p 1 ./e2e/... ./cmd/webhook
 
 generate:

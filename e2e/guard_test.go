@@ -10,11 +10,12 @@ import (
 	"testing"
 )
 
-// guarded are objects that Sixgate would change or refuse on an IPv6-only cluster, each as kind/name.
+// guarded are objects that Sixgate would change or refuse on an IPv6-only cluster. The address is from the part of the range
+// from which the API server assigns none by itself.
 func guarded(ns string) string {
 	return strings.Join([]string{
 		service(ns, "ipv4", "ipFamilies: [IPv4]"),
-		service(ns, "literal", "clusterIP: 10.96.7.7"),
+		service(ns, "literal", "clusterIP: 10.96.0.77"),
 		service(ns, "dual", "ipFamilies: [IPv4, IPv6]\nipFamilyPolicy: RequireDualStack"),
 		service(ns, "load-balancer", "type: LoadBalancer\nipFamilyPolicy: PreferDualStack"),
 		deployment(ns, "web", ", ports: [{containerPort: 80, hostPort: 8080, hostIP: 127.0.0.1}]"),
@@ -70,7 +71,7 @@ func TestGuard(t *testing.T) {
 	}
 	for _, name := range guardedNames {
 		if name == "service/literal" {
-			in.expect(t, "10.96.7.7", ".spec.clusterIP", name, "-n", "guard-with")
+			in.expect(t, "10.96.0.77", ".spec.clusterIP", name, "-n", "guard-with")
 			continue
 		}
 		if a, b := stored("guard-with", name), stored("guard-without", name); !reflect.DeepEqual(a, b) {
@@ -92,7 +93,7 @@ func TestGuard(t *testing.T) {
 func TestFamiliesOverride(t *testing.T) {
 	in := get(t, dualStack)
 	ns := in.namespace(t, "override")
-	manifest := service(ns, "old", "clusterIP: 10.96.8.8\nipFamilies: [IPv4]")
+	manifest := service(ns, "old", "clusterIP: 10.96.0.88\nipFamilies: [IPv4]")
 	dual := service(ns, "old-dual", "ipFamilies: [IPv4, IPv6]\nipFamilyPolicy: RequireDualStack")
 	in.must(t, manifest+"---\n"+dual, "apply", "-f", "-")
 	before := in.field(t, ".items[*].spec['clusterIPs','ipFamilies','ipFamilyPolicy']", "service", "old", "old-dual", "-n", ns)
@@ -101,7 +102,7 @@ func TestFamiliesOverride(t *testing.T) {
 	if v := in.metric(t, 0, "sixgate_cluster_ipv6_only"); v != 1 {
 		t.Errorf("sixgate_cluster_ipv6_only is %v", v)
 	}
-	r := in.must(t, service(ns, "new", "clusterIP: 10.96.8.9\nipFamilies: [IPv4, IPv6]\nipFamilyPolicy: PreferDualStack"), "apply", "-f", "-")
+	r := in.must(t, service(ns, "new", "clusterIP: 10.96.0.89\nipFamilies: [IPv4, IPv6]\nipFamilyPolicy: PreferDualStack"), "apply", "-f", "-")
 	contains(t, r.err, `spec.ipFamilies[0]: dropped "IPv4", this cluster has only IPv6 [service-ip-family]`)
 	in.expect(t, `["IPv6"]`, ".spec.ipFamilies", "service", "new", "-n", ns)
 

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
-	networkingv1 "k8s.io/api/networking/v1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
@@ -156,41 +156,37 @@ func (k *policyKeeper) Ready() error {
 	return nil
 }
 
-// serviceFamilies reads the families that Services can have, primary first: from the ServiceCIDRs, else from the API server's
-// own Service.
+// serviceFamilies reads the families that Services can have, primary first: from the ServiceCIDR that the API server makes of
+// its own flags. Other ServiceCIDRs add addresses, never a family. An API server before v1.33 has none; its own Service tells
+// the primary family only, so IPv6 there is no proof that the cluster is not dual-stack.
 //
-// Source: kube-apiserver v1.37, pkg/controlplane/controller/defaultservicecidr (made from --service-cluster-ip-range, and
-// updated when that becomes dual-stack).
+// Source: kube-apiserver v1.37, pkg/controlplane/controller/defaultservicecidr.
 func serviceFamilies(ctx context.Context, client kubernetes.Interface) ([]string, error) {
-	cidrs, err := client.NetworkingV1().ServiceCIDRs().List(ctx, metav1.ListOptions{})
-	if err != nil && !apierrors.IsNotFound(err) {
-		return nil, fmt.Errorf("list ServiceCIDRs: %w", err)
-	}
-	if err == nil && len(cidrs.Items) > 0 {
-		// The API server keeps one of its own, from its flags, which decide. Others add addresses, never a family.
-		own := slices.IndexFunc(cidrs.Items, func(c networkingv1.ServiceCIDR) bool { return c.Name == "kubernetes" })
-		if own >= 0 {
-			cidrs.Items = cidrs.Items[own : own+1]
-		}
+	cidr, err := client.NetworkingV1().ServiceCIDRs().Get(ctx, "kubernetes", metav1.GetOptions{})
+	if err == nil {
 		var families []string
-		for _, c := range cidrs.Items {
-			for _, cidr := range c.Spec.CIDRs {
-				if p, err := netip.ParsePrefix(cidr); err == nil && !slices.Contains(families, familyOf(p.Addr())) {
-					families = append(families, familyOf(p.Addr()))
-				}
+		for _, c := range cidr.Spec.CIDRs {
+			if p, err := netip.ParsePrefix(c); err == nil {
+				families = append(families, familyOf(p.Addr()))
 			}
 		}
 		return families, nil
+	}
+	if !apierrors.IsNotFound(err) {
+		return nil, fmt.Errorf("get ServiceCIDR kubernetes: %w", err)
 	}
 	svc, err := client.CoreV1().Services("default").Get(ctx, "kubernetes", metav1.GetOptions{})
 	if err != nil {
 		return nil, fmt.Errorf("get Service default/kubernetes: %w", err)
 	}
-	var families []string
-	for _, f := range svc.Spec.IPFamilies {
-		families = append(families, string(f))
+	return ownServiceFamilies(svc)
+}
+
+func ownServiceFamilies(svc *corev1.Service) ([]string, error) {
+	if len(svc.Spec.IPFamilies) == 0 || svc.Spec.IPFamilies[0] != corev1.IPv4Protocol {
+		return nil, errors.New("this API server has no ServiceCIDR kubernetes and may be dual-stack; set cluster.families in the policy")
 	}
-	return families, nil
+	return []string{"IPv4"}, nil
 }
 
 func familyOf(a netip.Addr) string {

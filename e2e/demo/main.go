@@ -26,20 +26,29 @@ import (
 
 func main() {
 	stop := flag.Bool("stop", false, "stop the cluster of an earlier run")
+	prepare := flag.Bool("prepare", false, "build what the demo and the tests need, and stop")
 	flag.Parse()
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()
 	if *stop {
 		os.Exit(exit(remove()))
 	}
-	if cluster.Outermost() {
+	if cluster.Outermost() && !*prepare {
 		if err := remove(); err != nil {
 			os.Exit(exit(err))
 		}
+	}
+	if cluster.Outermost() {
 		say("Building Sixgate and, the first time, kube-apiserver, etcd and kubectl (about 8 minutes on 2 cores) …")
 		if _, err := cluster.BuildSixgate(ctx); err != nil {
 			os.Exit(exit(err))
 		}
+		if _, err := cluster.FindAssets(ctx, os.Stdout); err != nil {
+			os.Exit(exit(err))
+		}
+	}
+	if *prepare {
+		return
 	}
 	os.Exit(cluster.Main(func() int { return exit(run(ctx)) }))
 }
