@@ -76,6 +76,9 @@ func HasController(o *Object) bool {
 // IPv4, and so is a literal with leading zeros, which the API server used to accept.
 func ipFamily(s string) string {
 	if a, err := netip.ParseAddr(s); err == nil {
+		if a.Zone() != "" {
+			return "" // a zone has no meaning outside its node, the API server refuses it
+		}
 		if a.Unmap().Is4() {
 			return "IPv4"
 		}

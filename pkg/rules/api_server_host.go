@@ -37,8 +37,12 @@ func checkAPIServerHost(req *Request) []Finding {
 		return nil
 	}
 	var out []Finding
+	stored := map[containerKey]map[string]any{}
+	if req.Subresource == "ephemeralcontainers" {
+		out, stored = repeatAPIServerHost(req), byName(req.Old)
+	}
 	for _, c := range containers(o, nil) {
-		if req.Subresource == "ephemeralcontainers" && (c.list != "ephemeralContainers" || findContainer(req.Old, c) != nil) {
+		if req.Subresource == "ephemeralcontainers" && (c.list != "ephemeralContainers" || stored[c.key()] != nil) {
 			continue // only an ephemeral container that is new may still be changed
 		}
 		if slices.ContainsFunc(envNames(c.obj), func(n string) bool { return slices.Contains(apiServerVars, n) }) {
@@ -90,8 +94,9 @@ func prependEnv(o *Object, path Path, vars []any) {
 func repeatAPIServerHost(req *Request) []Finding {
 	o := req.Object
 	var out []Finding
+	before := byName(req.Old)
 	for _, c := range containers(o, nil) {
-		old := findContainer(req.Old, c)
+		old := before[c.key()]
 		if old == nil {
 			continue
 		}
@@ -159,17 +164,20 @@ func envName(v any) string {
 	return name
 }
 
-// findContainer returns the container of the same list and name in another version of the Pod, or nil.
-func findContainer(o *Object, c container) map[string]any {
-	if o == nil {
-		return nil
-	}
-	for _, other := range containers(o, nil) {
-		if other.list == c.list && other.name == c.name {
-			return other.obj
+// A containerKey tells a container from the others of its Pod, in every version of it.
+type containerKey struct{ list, name string }
+
+func (c container) key() containerKey { return containerKey{c.list, c.name} }
+
+// byName returns the containers of a Pod; o may be nil.
+func byName(o *Object) map[containerKey]map[string]any {
+	out := map[containerKey]map[string]any{}
+	if o != nil {
+		for _, c := range containers(o, nil) {
+			out[c.key()] = c.obj
 		}
 	}
-	return nil
+	return out
 }
 
 // hidesAPIServerVars returns the index of the first envFrom that may set one of the variables, or -1: an envFrom whose prefix

@@ -2,6 +2,7 @@ package rules
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 )
 
@@ -35,13 +36,24 @@ func checkHostPortIPv4(req *Request) []Finding {
 			reachable[p.key()] = true
 		}
 	}
+	// Once a wildcard is cleared it publishes the port for every other entry.
+	wildcard := map[string]Path{}
+	for _, p := range all {
+		if _, ok := wildcard[p.key()]; !ok && ipFamily(p.hostIP) == "IPv4" && isUnspecified(p.hostIP) {
+			wildcard[p.key()] = p.path
+		}
+	}
+	cleared := clearedBefore(req)
 	var out []Finding
 	for _, p := range all {
 		if ipFamily(p.hostIP) != "IPv4" || reachable[p.key()] {
 			continue
 		}
+		if first, ok := wildcard[p.key()]; ok && !slices.Equal(first, p.path) {
+			continue
+		}
 		path := p.path.With("hostIP")
-		f := Finding{Path: path, Subject: p.container + "/" + p.key(), Value: p.hostIP}
+		f := Finding{Path: path, Subject: p.key(), Value: p.hostIP}
 		switch {
 		case hostNetwork:
 			f.Limit = Warn
@@ -50,7 +62,7 @@ func checkHostPortIPv4(req *Request) []Finding {
 			f.Message = fmt.Sprintf("%s publishes on IPv4 only, port %d is unreachable; remove hostIP", quote(p.hostIP), p.number)
 			f.Changed = fmt.Sprintf("removed %s, so that port %d is published on IPv6", quote(p.hostIP), p.number)
 			f.Fix = func(o *Object) { o.Remove(path) }
-			if !mayClear(req, p) {
+			if cleared != nil && !cleared[p.container+" "+p.key()] {
 				f.Fix, f.Changed = nil, ""
 			}
 		default:
@@ -61,18 +73,20 @@ func checkHostPortIPv4(req *Request) []Finding {
 	return out
 }
 
-// mayClear: a Pod that is stored with this hostIP keeps it, the field is immutable. One that is stored without has been
-// cleared at its creation, so the same must happen to the same manifest again.
-func mayClear(req *Request, p hostPort) bool {
+// clearedBefore returns the host ports that a Pod is stored with and that have no hostIP: those were cleared at its creation, so
+// the same must happen to the same manifest again. The others keep theirs, the field is immutable. It is nil where everything
+// may still be cleared.
+func clearedBefore(req *Request) map[string]bool {
 	if req.Operation != Update || req.Old == nil || req.Object.Kind() != "Pod" {
-		return true
+		return nil
 	}
+	cleared := map[string]bool{}
 	for _, old := range hostPorts(req.Old, nil, false) {
-		if old.container == p.container && old.key() == p.key() && old.hostIP == "" {
-			return true
+		if old.hostIP == "" {
+			cleared[old.container+" "+old.key()] = true
 		}
 	}
-	return false
+	return cleared
 }
 
 type hostPort struct {

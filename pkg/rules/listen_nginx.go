@@ -25,7 +25,7 @@ func checkListenNginx(req *Request) []Finding {
 			continue
 		}
 		f := Finding{
-			Path: Path{"data", l.File}, Text: TextPos{l.Line, l.Column}, Subject: l.File, Value: l.Text,
+			Path: Path{"data", l.File}, Text: TextPos{l.Line, l.Column}, Value: l.Address + ":" + l.Port,
 			Message: listenMessage(l),
 		}
 		if !l.Certain() || l.Fault != listen.IPv4Only {

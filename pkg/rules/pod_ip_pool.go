@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+
+	netutils "k8s.io/utils/net"
 )
 
 // Calico's annotations. Each holds a JSON array inside a string.
@@ -50,17 +52,17 @@ func checkPodIPPool(req *Request) []Finding {
 		return nil
 	}
 	annotations := Path{"metadata", "annotations"}
-	if _, ok := o.Get(annotations.With(calicoIPAddrs)...); ok {
+	if o.Str(annotations.With(calicoIPAddrs)...) != "" || o.Str(annotations.With(calicoIPAddrsNoIpam)...) != "" {
 		return nil // a user who gives addresses has no use for a pool
-	}
-	if _, ok := o.Get(annotations.With(calicoIPAddrsNoIpam)...); ok {
-		return nil
 	}
 	var out []Finding
 	for _, a := range pool.annotations() {
 		path := annotations.With(a.key)
 		if a.value == "" || has(o.Map(annotations...), a.key) {
 			continue // never over a user's key
+		}
+		if a.key == calicoIPAddrs && o.Str(annotations.With(calicoIPv6Pools)...) != "" {
+			continue // an address would overrule the pools that the user chose
 		}
 		out = append(out, Finding{
 			Path: path, Subject: a.key, Message: "adds " + a.value,
@@ -172,6 +174,9 @@ func checkPodIPPoolValue(req *Request) []Finding {
 	}
 	path := Path{"metadata", "annotations"}
 	if pod, ok := podPath(o); ok {
+		if o.Bool(pod.With("spec", "hostNetwork")...) || isWindows(o, pod) {
+			return nil // Calico makes no network for them
+		}
 		path = pod.With("metadata", "annotations")
 	}
 	annotations := o.Map(path...)
@@ -185,8 +190,8 @@ func checkPodIPPoolValue(req *Request) []Finding {
 	}
 	for _, key := range []string{calicoIPv6Pools, calicoIPv4Pools, calicoIPAddrs, calicoIPAddrsNoIpam, calicoIPFamilies, calicoFloatingIPs} {
 		value, ok := annotations[key].(string)
-		if !ok || value == "" && (key == calicoIPv6Pools || key == calicoIPv4Pools || key == calicoIPFamilies) {
-			continue // an empty pool list counts as unset
+		if !ok || value == "" && key != calicoFloatingIPs {
+			continue // counts as unset
 		}
 		if o.Kind() == "Namespace" && key != calicoIPv6Pools && key != calicoIPv4Pools && key != calicoIPFamilies {
 			continue // not read there
@@ -200,8 +205,8 @@ func checkPodIPPoolValue(req *Request) []Finding {
 			report(key, limit, message)
 		}
 	}
-	_, ipam := annotations[calicoIPAddrs]
-	if _, noIpam := annotations[calicoIPAddrsNoIpam]; ipam && noIpam && o.Kind() != "Namespace" {
+	ipam, _ := annotations[calicoIPAddrs].(string)
+	if noIpam, _ := annotations[calicoIPAddrsNoIpam].(string); ipam != "" && noIpam != "" && o.Kind() != "Namespace" {
 		report(calicoIPAddrsNoIpam, None, "stands beside ipAddrs, Calico refuses the pod; keep one of them")
 	}
 	return out
@@ -253,9 +258,9 @@ var poolName = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$`)
 
 // calicoPool judges one entry of a pool list: a CIDR of the family, or the name of an IPPool; "" if it is one.
 func calicoPool(v, family string) string {
-	prefix, err := netip.ParsePrefix(v)
+	ip, _, err := netutils.ParseCIDRSloppy(v) // as lenient as the parser in Calico
 	switch {
-	case err == nil && ipFamily(prefix.Addr().String()) != family:
+	case err == nil && ipFamily(ip.String()) != family:
 		return "is not an " + family + " pool, Calico refuses the pod; give an " + family + " CIDR or the name of an IPPool"
 	case err == nil:
 		return ""

@@ -119,7 +119,7 @@ func (f Finding) String() string { return f.line(f.Message) }
 func (f Finding) ChangedString() string { return f.line(f.Changed) }
 
 func (f Finding) line(message string) string {
-	where := f.Path.String()
+	where := cut(f.Path.String(), 120) // a key may have 253 characters
 	if f.Text.Line > 0 {
 		where += fmt.Sprintf(":%d", f.Text.Line)
 	}

@@ -37,11 +37,18 @@ func checkServiceIPFamily(req *Request) []Finding {
 		f := Finding{Path: path, Value: value, Subject: path[1].(string), Message: message, Changed: changed, Fix: fix, Refused: true}
 		switch {
 		case predates:
-			f.Message = quote(value) + " is older than this cluster's families and cannot change; delete and recreate the Service"
-			if stored.Strings("spec", "ipFamilies")[0] == "IPv6" {
-				f.Message = quote(value) + " is older than this cluster's families; release it: ipFamilyPolicy: SingleStack, ipFamilies: [IPv6]"
+			first := stored.Strings("spec", "ipFamilies")[0]
+			f.Message = quote(value) + " is older than this cluster's families"
+			switch {
+			case isHeadless(stored):
+				f.Message += "; set ipFamilies: [IPv6] and ipFamilyPolicy: SingleStack"
+			case first == "IPv6":
+				f.Message += "; release it: ipFamilyPolicy: SingleStack, ipFamilies: [IPv6]"
+			default:
+				f.Message += " and cannot change; delete and recreate the Service"
 			}
-			f.Changed, f.Fix, f.Refused = "", nil, false
+			f.Changed, f.Fix = "", nil
+			f.Refused = first == "IPv4" || stored.Str("spec", "ipFamilyPolicy") == "RequireDualStack"
 		case mode == modeUnchanged:
 			f.Changed, f.Fix = "", nil
 		}
@@ -94,11 +101,11 @@ func setFamilies(o, stored *Object) {
 		}
 		return
 	}
-	for i := len(families) - 1; i >= 0; i-- {
-		if families[i] == "IPv4" {
-			o.Remove(path.With(i))
-		}
+	if i := slices.Index(families, any("IPv4")); len(families) == 2 {
+		o.Remove(path.With(i))
+		return
 	}
+	o.Set(path, slices.DeleteFunc(slices.Clone(families), func(f any) bool { return f == "IPv4" }))
 }
 
 // checkClusterIPs reports IPv4 literals among the cluster IPs.
@@ -120,7 +127,7 @@ func checkClusterIPs(req *Request, stored *Object, report func(path Path, value,
 	switch {
 	case stored != nil:
 		keep := stored.Str("spec", "clusterIP")
-		report(path, value, message, "changed "+quote(value)+" to "+quote(keep)+", the address that is stored", func(o *Object) {
+		report(path, value, message, "changed "+quote(value)+" to "+quote(keep)+", as it is stored", func(o *Object) {
 			o.Set(Path{"spec", "clusterIP"}, keep)
 			if _, ok := o.Get("spec", "clusterIPs"); ok {
 				o.Set(Path{"spec", "clusterIPs"}, stored.List("spec", "clusterIPs"))

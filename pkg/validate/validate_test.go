@@ -1,6 +1,7 @@
 package validate
 
 import (
+	"strings"
 	"testing"
 
 	"sigs.k8s.io/yaml"
@@ -51,6 +52,7 @@ func TestJudge(t *testing.T) {
 		{name: "one more is worse", now: deployment("", "replicas: 1", bad+", "+bad2), old: deployment("", "replicas: 1", bad), denied: 1, warned: 1},
 		{name: "another port is worse", now: deployment("", "replicas: 1", bad2), old: deployment("", "replicas: 1", bad), denied: 1},
 		{name: "moved in the list is not worse", now: deployment("", "replicas: 1", good+", "+bad), old: deployment("", "replicas: 1", bad+", "+good), warned: 1},
+		{name: "a renamed container is not worse", now: strings.ReplaceAll(deployment("", "replicas: 1", bad), "name: ca", "name: cz"), old: deployment("", "replicas: 1", bad), warned: 1},
 		{name: "better is not worse", now: deployment("", "replicas: 1", good), old: deployment("", "replicas: 1", bad)},
 		{name: "unchanged is not judged", now: deployment(", finalizers: [a.example/b]", "replicas: 1", bad), old: deployment("", "replicas: 1", bad)},
 		{name: "being deleted is not judged", now: deployment(", deletionTimestamp: 2026-01-01T00:00:00Z", "replicas: 2", bad, bad2), old: deployment("", "replicas: 1", good)},
