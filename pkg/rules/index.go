@@ -3,25 +3,34 @@ package rules
 // An Index holds what the other objects of the same input say about an object. A nil Index knows nothing.
 type Index struct {
 	dialled   map[string]string // "namespace/name" of a Service -> what the API server dials it for
-	templates []template
+	templates map[labelled][]template
 }
 
+// labelled are the templates of a namespace that have a label; with no key all of them.
+type labelled struct{ namespace, key, value string }
+
 type template struct {
-	namespace string
-	labels    map[string]any
-	ports     map[string]int64 // by name
+	labels map[string]any
+	ports  map[string]int64 // by name
 }
 
 // NewIndex indexes the objects of one input; namespace is that of objects which name none.
 func NewIndex(objects []*Object, namespace string) *Index {
-	x := &Index{dialled: map[string]string{}}
+	x := &Index{dialled: map[string]string{}, templates: map[labelled][]template{}}
 	for _, o := range objects {
 		ns := o.Namespace()
 		if ns == "" {
 			ns = namespace
 		}
 		if pod, ok := podPath(o); ok {
-			x.templates = append(x.templates, podTemplate(o, pod, ns))
+			t := podTemplate(o, pod)
+			x.templates[labelled{namespace: ns}] = append(x.templates[labelled{namespace: ns}], t)
+			for k, v := range t.labels {
+				if value, ok := v.(string); ok && k != "" {
+					l := labelled{ns, k, value}
+					x.templates[l] = append(x.templates[l], t)
+				}
+			}
 			continue
 		}
 		who := o.Kind() + " " + o.Name()
@@ -46,8 +55,8 @@ func (x *Index) dial(service map[string]any, who string) {
 	}
 }
 
-func podTemplate(o *Object, pod Path, namespace string) template {
-	t := template{namespace: namespace, labels: o.Map(pod.With("metadata", "labels")...), ports: map[string]int64{}}
+func podTemplate(o *Object, pod Path) template {
+	t := template{labels: o.Map(pod.With("metadata", "labels")...), ports: map[string]int64{}}
 	for _, c := range containers(o, pod) {
 		for i := range o.List(c.path.With("ports")...) {
 			at := c.path.With("ports", i)
@@ -74,9 +83,17 @@ func (x *Index) targetPort(namespace string, selector map[string]any, name strin
 	if x == nil {
 		return 0
 	}
+	templates := x.templates[labelled{namespace: namespace}]
+	for k, v := range selector {
+		if value, ok := v.(string); ok && k != "" {
+			if few := x.templates[labelled{namespace, k, value}]; len(few) < len(templates) {
+				templates = few
+			}
+		}
+	}
 	var found int64
-	for _, t := range x.templates {
-		if t.namespace != namespace || !selects(selector, t.labels) {
+	for _, t := range templates {
+		if !selects(selector, t.labels) {
 			continue
 		}
 		number := t.ports[name]
