@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/sixgate/sixgate/pkg/manifest"
@@ -30,7 +31,10 @@ type input struct {
 // when ctx does.
 func readInput(ctx context.Context, args []string, stdin io.Reader) (*input, error) {
 	in := &input{seen: map[string]bool{}}
-	for _, arg := range args {
+	for i, arg := range args {
+		if arg == "-" && slices.Contains(args[:i], arg) {
+			continue
+		}
 		if err := in.argument(ctx, arg, stdin); err != nil {
 			return nil, err
 		}
@@ -51,11 +55,14 @@ func (in *input) argument(ctx context.Context, arg string, stdin io.Reader) erro
 		return in.file(ctx, arg)
 	}
 	manifests := 0
-	err = filepath.WalkDir(arg, func(path string, d fs.DirEntry, err error) error {
+	root := arg + string(filepath.Separator) // leads through a symbolic link, which WalkDir does not follow
+	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		switch {
+		case err != nil && path == root:
+			in.fail(arg, err)
 		case err != nil:
 			in.fail(path, err)
-		case d.IsDir() && path != arg && strings.HasPrefix(d.Name(), "."):
+		case d.IsDir() && path != root && strings.HasPrefix(d.Name(), "."):
 			return fs.SkipDir
 		case isManifest(path, d):
 			manifests++

@@ -22,6 +22,7 @@ const (
 )
 
 func main() {
+	signal.Ignore(syscall.SIGPIPE) // else a write to a closed pipe ends the program, whatever the exit code would be
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := run(ctx, os.Args, os.Stdin, os.Stdout, os.Stderr)
 	stop()

@@ -91,6 +91,66 @@ func TestBrokenPipe(t *testing.T) {
 	}
 }
 
+// TestClosedPipe is TestBrokenPipe for standard output of a process, where SIGPIPE comes too.
+func TestClosedPipe(t *testing.T) {
+	program, err := exec.LookPath("sixgate") // testscript.Main has put the test binary there
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Close()
+	defer w.Close()
+	var errs bytes.Buffer
+	cmd := exec.CommandContext(t.Context(), program, "audit", "-")
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(goodService), w, &errs
+	var exit *exec.ExitError
+	if err := cmd.Run(); !errors.As(err, &exit) || exit.ExitCode() != exitFindings || errs.Len() > 0 {
+		t.Errorf("%v, %q", err, errs.String())
+	}
+}
+
+// TestTargetPort: a headless Service whose named target port other objects of the input resolve, and labels no API server takes.
+func TestTargetPort(t *testing.T) {
+	const policy = "apiVersion: sixgate.io/v1alpha1\nkind: Policy\nservices: {mode: Headless}\n"
+	file := filepath.Join(t.TempDir(), "policy.yaml")
+	if err := os.WriteFile(file, []byte(policy), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	service := func(selector string) string {
+		return "---\napiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {selector: " + selector + ", ports: [{port: 80, targetPort: http}]}\n"
+	}
+	pod := func(namespace, labels, port string) string {
+		return "---\napiVersion: v1\nkind: Pod\nmetadata: {name: a, namespace: " + namespace + ", labels: " + labels + "}\n" +
+			"spec: {containers: [{name: a, image: a, ports: [{name: http, containerPort: " + port + "}]}]}\n"
+	}
+	const known = "port 80 leads to 8080"
+	for _, tt := range []struct {
+		name, in string
+		known    bool
+	}{
+		{"one label of two", service("{app: a}") + pod("default", "{app: a, tier: b}", "8080"), true},
+		{"both labels", service("{app: a, tier: b}") + pod("default", "{app: a, tier: b}", "8080") + pod("default", "{app: a, tier: c}", "81"), true},
+		{"they differ", service("{app: a}") + pod("default", "{app: a}", "8080") + pod("default", "{app: a}", "81"), false},
+		{"another namespace", service("{app: a}") + pod("b", "{app: a}", "8080"), false},
+		{"another value", service("{app: b}") + pod("default", "{app: a}", "8080"), false},
+		{"another label", service("{app: a, tier: b}") + pod("default", "{app: a}", "8080"), false},
+		{"empty value", service("{app: ''}") + pod("default", "{app: ''}", "8080"), true},
+		{"a map", service("{app: {b: c}}") + pod("default", "{app: {b: c}}", "8080"), false},
+		{"empty key", service("{'': a}") + pod("default", "{'': a}", "8080"), true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var out, errs bytes.Buffer
+			run(t.Context(), []string{"sixgate", "audit", "--policy", file, "-"}, strings.NewReader(tt.in), &out, &errs)
+			if strings.Contains(out.String(), known) != tt.known || errs.Len() > 0 {
+				t.Errorf("%s%s", out.String(), errs.String())
+			}
+		})
+	}
+}
+
 type badWriter struct{}
 
 func (badWriter) Write([]byte) (int, error) { return 0, errors.New("no space left on device") }

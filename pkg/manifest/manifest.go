@@ -45,6 +45,7 @@ type Document struct {
 	Number int    // 1-based number of the document in the file; empty ones do not count
 	Item   int    // 0, or the 1-based position of the object in a List
 	Line   int    // 1-based line of the file where the object starts
+	Column int    // 1-based, in characters
 	Source string // the template that rendered it: Helm's leading comment "# Source: chart/templates/x.yaml"; else ""
 	Object *rules.Object
 	JSON   []byte // the object as kubectl sends it
@@ -308,7 +309,7 @@ func (r *reader) add(t *text, raw []byte, helm string) {
 	kind, apiVersion := root["kind"].(string), root["apiVersion"].(string)
 	items, isArray := root["items"].([]any)
 	if !strings.HasSuffix(kind, "List") || !isArray && (kind != "List" || apiVersion != "v1") {
-		doc.Line, _ = r.src.place(t.content)
+		doc.Line, doc.Column = r.src.place(t.content)
 		doc.Object, doc.JSON = rules.NewObject(root), raw
 		r.docs = append(r.docs, &doc)
 		return
@@ -317,7 +318,7 @@ func (r *reader) add(t *text, raw []byte, helm string) {
 		d := doc
 		d.Item, d.prefix = i+1, rules.Path{"items", i}
 		line, column := d.Position(nil)
-		d.Line = line
+		d.Line, d.Column = line, column
 		fail := func(err error) {
 			r.errs = append(r.errs, &Error{File: r.src.file, Line: line, Column: column, Err: err})
 		}
@@ -490,7 +491,8 @@ func (r *reader) explain(t *text, err error) (int, error) {
 // line translates a 1-based line as the YAML library counts them, in a document, into a line of the file.
 func (r *reader) line(t *text, n int) int {
 	starts := t.lines()
-	line, _ := r.src.place(t.start + starts[min(max(n, 1), len(starts))-1])
+	// A document ends where the next line starts, which is not its own.
+	line, _ := r.src.place(min(t.start+starts[min(max(n, 1), len(starts))-1], t.end-1))
 	return line
 }
 

@@ -314,6 +314,57 @@ func TestSourceLine(t *testing.T) {
 	}
 }
 
+// TestOneLine: places in a line of many thousand characters, some of which are more than one byte, with and without a BOM.
+func TestOneLine(t *testing.T) {
+	for _, in := range []string{"", "\ufeff"} {
+		for _, open := range []string{`{"apiVersion": "v1", "kind": "List", "items": [`, `{apiVersion: v1, kind: List, items: [`} {
+			in := in + open
+			var want []int
+			for i := range 1000 {
+				want = append(want, utf8.RuneCountInString(strings.TrimPrefix(in, "\ufeff"))+1)
+				in += fmt.Sprintf(`{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c%d"}, "data": {"ä€😀%s": "b"}},`, i, strings.Repeat("é", i%7))
+			}
+			in = strings.TrimSuffix(in, ",") + "]}"
+			line := []rune(strings.TrimPrefix(in, "\ufeff"))
+			docs, errs := Read("x", strings.NewReader(in))
+			if len(errs) > 0 || len(docs) != len(want) {
+				t.Fatalf("%d objects, %v", len(docs), errs)
+			}
+			for i, d := range docs {
+				if d.Line != 1 || d.Column != want[i] {
+					t.Fatalf("item %d at %d:%d, want column %d", i+1, d.Line, d.Column, want[i])
+				}
+				_, column := d.Position(rules.Path{"metadata", "name"})
+				if got, want := string(line[column-1:column+5]), fmt.Sprintf(`"c%d"}, `, i)[:6]; got != want {
+					t.Fatalf("item %d: name at column %d: %s, want %s", i+1, column, got, want)
+				}
+				part, at := d.SourceNear(1, column, 50)
+				from := max(column-51, 0)
+				if want := string(line[from:min(column+49, len(line))]); part != want || at != column-from {
+					t.Fatalf("item %d: SourceNear = %q, %d, want %q, %d", i+1, part, at, want, column-from)
+				}
+			}
+			if part, at := docs[0].SourceNear(1, len(line)+1, 5); part != string(line[len(line)-5:]) || at != 6 {
+				t.Errorf("SourceNear the end = %q, %d", part, at)
+			}
+			if part, at := docs[0].SourceNear(9, 9, 5); part != "" || at != 1 {
+				t.Errorf("SourceNear past the end = %q, %d", part, at)
+			}
+		}
+	}
+}
+
+// TestErrorLine: an error at the end of a document is on a line that the document has.
+func TestErrorLine(t *testing.T) {
+	for _, in := range []string{"a: [1", "a: [1\n", "a: [1\n---\n", "\ufeffa: [1\r\n", "a: {b", "a: \"b"} {
+		_, errs := Read("x", strings.NewReader(in))
+		var e *Error
+		if len(errs) != 1 || !errors.As(errs[0], &e) || e.Line != 1 {
+			t.Errorf("%q: %v", in, errs)
+		}
+	}
+}
+
 func TestJSONPosition(t *testing.T) {
 	docs, errs := Read("f", strings.NewReader("{\n\t\"apiVersion\": \"v1\",\n\t\"kind\": \"List\",\n\t\"items\": [\n\t\t{\"apiVersion\": \"v1\", \"kind\": \"Pod\"},\n"+
 		"\t\t{\n\t\t\t\"kind\": \"ConfigMap\",\n\t\t\t\"apiVersion\": \"v1\",\n\t\t\t\"data\": {\"a\": \"😀\\ud83d\\ude00\\n\\tx\\/y\", \"b\": \"\"},\n\t\t\t\"n\": [1, null, true]\n\t\t}\n\t]\n}"))

@@ -56,24 +56,82 @@ func (d *Document) TextPosition(p rules.Path, t rules.TextPos) (line, column int
 // SourceLine returns a 1-based line of the file without its end; "" past the last one.
 func (d *Document) SourceLine(line int) string { return string(d.text.src.line(line)) }
 
+// SourceNear returns what a 1-based line of the file has around a 1-based column, at most so many characters on either side,
+// and the column in that part. A whole file may be one line.
+func (d *Document) SourceNear(line, column, characters int) (part string, at int) {
+	s := d.text.src
+	b := s.line(line)
+	if b == nil {
+		return "", 1
+	}
+	start := s.starts[line-1]
+	if bytes.HasPrefix(s.data[start:], []byte(bom)) {
+		start += len(bom)
+	}
+	first := max(column-1-characters, 0)
+	from := min(s.forward(start, first)-start, len(b))
+	to := min(s.forward(start, column-1+characters)-start, len(b))
+	return string(b[from:to]), column - first
+}
+
 // A source is the bytes of one file.
 type source struct {
 	file   string
 	data   []byte
 	once   sync.Once
 	starts []int // offset of each line, as editors count them
+	before []int // characters before each multiple of stride: a whole file may be one line
 }
+
+const stride = 1 << 10
 
 func (s *source) lines() []int {
 	s.once.Do(func() {
 		s.starts = []int{0}
+		characters := 0
 		for i, c := range s.data {
+			if i%stride == 0 {
+				s.before = append(s.before, characters)
+			}
+			if utf8.RuneStart(c) {
+				characters++
+			}
 			if c == '\n' {
 				s.starts = append(s.starts, i+1)
 			}
 		}
+		s.before = append(s.before, characters)
 	})
 	return s.starts
+}
+
+// characters is how many start before an offset.
+func (s *source) characters(off int) int {
+	s.lines()
+	i := off / stride
+	n := s.before[i]
+	for _, c := range s.data[i*stride : off] {
+		if utf8.RuneStart(c) {
+			n++
+		}
+	}
+	return n
+}
+
+// forward is the offset that lies so many characters after another one; that of the end where there are fewer.
+func (s *source) forward(off, characters int) int {
+	want := s.characters(off) + max(characters, 0)
+	i := sort.SearchInts(s.before, want+1) - 1
+	n := s.before[i]
+	for off = min(i*stride, len(s.data)); off < len(s.data); off++ {
+		if utf8.RuneStart(s.data[off]) {
+			if n == want {
+				break
+			}
+			n++
+		}
+	}
+	return off
 }
 
 func (s *source) line(n int) []byte {
@@ -93,8 +151,11 @@ func (s *source) line(n int) []byte {
 func (s *source) place(off int) (line, column int) {
 	starts := s.lines()
 	line = sort.SearchInts(starts, off+1)
-	before := bytes.TrimPrefix(s.data[starts[line-1]:off], []byte(bom))
-	return line, utf8.RuneCount(before) + 1
+	start := starts[line-1]
+	if bytes.HasPrefix(s.data[start:off], []byte(bom)) {
+		start += len(bom)
+	}
+	return line, s.characters(off) - s.characters(start) + 1
 }
 
 // A text is one document of a file. Its nodes are parsed when a position is asked for the first time.
@@ -175,7 +236,7 @@ func mergeable(n *yaml.Node) bool {
 func (t *text) offset(n *yaml.Node) int {
 	starts := t.lines()
 	line := starts[min(max(n.Line, 1), len(starts))-1]
-	return t.start + line + width(t.bytes()[line:], n.Column-1)
+	return min(t.src.forward(t.start+line, n.Column-1), t.end)
 }
 
 // width is the number of bytes of the first characters of b.

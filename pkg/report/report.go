@@ -59,7 +59,7 @@ type Finding struct {
 	Fixable  bool   `json:"fixable"`
 	Repaired bool   `json:"repaired"` // by the webhook: in this object, or in the Pods of a template
 
-	line, source, repair string // the text form
+	line, source, caret, repair string // the text form
 }
 
 // An Object is what the webhook does with one object.
@@ -119,12 +119,11 @@ func New() *Report {
 
 // Where is the place of an object; namespace is "" for a cluster-wide one.
 func Where(doc *manifest.Document, namespace string) At {
-	at := At{
+	return At{
 		File: doc.File, Document: doc.Number, Item: doc.Item,
+		Line: doc.Line, Column: doc.Column,
 		Kind: doc.Object.Kind(), Namespace: namespace, Name: doc.Object.Name(),
 	}
-	at.Line, at.Column = doc.Position(nil)
-	return at
 }
 
 // in is the place of a finding inside the object.
@@ -140,10 +139,11 @@ func (a At) in(doc *manifest.Document, f *rules.Finding) At {
 // AddFinding adds a fault of the object at a place.
 func (r *Report) AddFinding(at At, doc *manifest.Document, f rules.Finding, by Repair) {
 	at = at.in(doc, &f)
+	source, caret := excerpt(doc.SourceNear(at.Line, at.Column, maxSource+1))
 	r.Findings = append(r.Findings, Finding{
 		At: at, Rule: f.Rule.ID, Level: f.Level.String(), Path: f.Path.String(), Message: f.Message,
 		Fixable: f.Fix != nil, Repaired: by != Nobody,
-		line: f.String(), source: doc.SourceLine(at.Line), repair: string(by),
+		line: f.String(), source: source, caret: caret, repair: string(by),
 	})
 }
 

@@ -59,8 +59,8 @@ func (t *text) finding(f *Finding) {
 		message += " (" + f.repair + ")"
 	}
 	t.line(f.At, f.Level, message)
-	if source, caret := excerpt(f.source, f.Column); strings.TrimSpace(source) != "" {
-		fmt.Fprintf(t, "%s\n%s\n", Printable(source), t.paint(green, caret))
+	if strings.TrimSpace(f.source) != "" {
+		fmt.Fprintf(t, "%s\n%s\n", Printable(f.source), t.paint(green, f.caret))
 	}
 }
 

@@ -107,7 +107,7 @@ func (x *Index) targetPort(namespace string, selector map[string]any, name strin
 
 func selects(selector, labels map[string]any) bool {
 	for k, v := range selector {
-		if labels[k] != v {
+		if _, ok := v.(string); !ok || labels[k] != v { // maps cannot be compared
 			return false
 		}
 	}
