@@ -1,12 +1,15 @@
 package listen
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"path"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	crossplane "github.com/nginxinc/nginx-go-crossplane"
 )
@@ -29,7 +32,7 @@ func Nginx(files []File) []Listener {
 			n.findServers(i)
 		}
 	}
-	if len(n.servers)+len(n.listens) > maxListens {
+	if n.total > maxListens {
 		return nil
 	}
 	var out []Listener
@@ -66,6 +69,7 @@ type nginx struct {
 	parsed   []*nginxFile // nil until needed
 	servers  []*nginxServer
 	listens  []*nginxListen // of all servers
+	total    int            // servers and listens, even those beyond the limit
 	included int
 }
 
@@ -80,7 +84,9 @@ type nginxServer struct {
 	at      statement
 	context string // http, stream, mail, or "" if the file is included into one of them
 	http    bool   // recognisably an http server
+	refuses bool   // a catch-all that serves nothing
 	listens []*nginxListen
+	byPort  []*nginxListen // those with IPv6, sorted
 	doubt   string
 }
 
@@ -88,6 +94,8 @@ type nginxListen struct {
 	file     int       // of the server
 	at       statement // in the file of the server, so perhaps of an include directive
 	words    []string  // as written: listen, address, parameters
+	text     string    // the words in one line
+	params   []string  // without their quotes
 	address  string    // without the port
 	port     string
 	low, hi  int // the port as numbers, 0 if it is a variable
@@ -95,6 +103,8 @@ type nginxListen struct {
 	family   Family
 	wildcard bool
 	doubt    string
+
+	dual, defaults, optioned, reuseport bool // by its parameters
 }
 
 func (n *nginx) parse(i int) *nginxFile {
@@ -162,9 +172,24 @@ func (n *nginx) findServers(i int) {
 		if s.doubt == "" && loopbackOnly(blocks[j].block) {
 			s.doubt = "the server admits loopback clients only"
 		}
+		if s.doubt == "" && isAside(n.files[i].Name) {
+			s.doubt = "nginx may not load this file"
+		}
+		s.refuses = s.context != "stream" && refuses(blocks[j].block)
+		n.total++
 		n.servers = append(n.servers, s)
 		n.listens = append(n.listens, s.listens...)
 	}
+}
+
+// isAside reports whether a file has the name of a backup, a sample or a document, which nginx is seldom told to load.
+func isAside(name string) bool {
+	name = strings.ToLower(name)
+	switch path.Ext(name) {
+	case ".bak", ".old", ".orig", ".disabled", ".sample", ".example", ".txt", ".rst", ".yaml", ".yml", ".cfg", ".sh":
+		return true
+	}
+	return strings.HasPrefix(name, "readme")
 }
 
 // isTypical reports whether a directive in a block called server shows that the block is nginx's.
@@ -217,6 +242,9 @@ func (n *nginx) fill(s *nginxServer, block []directive, at *statement, seen map[
 		}
 		switch {
 		case d.name == "listen" && len(d.args) > 0:
+			if n.total++; n.total > maxListens {
+				return
+			}
 			l := newListen(text, d, place)
 			l.file = s.file
 			s.listens = append(s.listens, l)
@@ -264,7 +292,7 @@ func (n *nginx) include(s *nginxServer, pattern string, at statement, seen map[i
 
 // cut shortens what is quoted in a message.
 func cut(s string) string {
-	s = oneLine(s)
+	s = oneLine(s[:min(len(s), 41*utf8.UTFMax)])
 	if r := []rune(s); len(r) > 40 {
 		return string(r[:39]) + "…"
 	}
@@ -282,13 +310,18 @@ func oneLine(s string) string {
 
 // newListen reads one listen directive of text.
 func newListen(text string, d directive, at statement) *nginxListen {
-	l := &nginxListen{at: at}
+	l := &nginxListen{at: at, params: d.args[1:]}
 	for _, w := range d.at.words {
 		l.words = append(l.words, oneLine(text[w.start:w.end]))
 	}
-	for _, p := range d.args[1:] {
+	l.text = strings.Join(l.words, " ") + ";"
+	for _, p := range l.params {
 		// http3 is what quic was called before nginx 1.25.
 		l.udp = l.udp || p == "udp" || p == "quic" || p == "http3"
+		l.dual = l.dual || p == "ipv6only=off"
+		l.defaults = l.defaults || isDefault(p)
+		l.optioned = l.optioned || isSocketOption(p)
+		l.reuseport = l.reuseport || p == "reuseport"
 	}
 	arg := d.args[0]
 	if strings.HasPrefix(arg, "unix:") {
@@ -320,7 +353,7 @@ func newListen(text string, d directive, at statement) *nginxListen {
 	}
 	l.address, l.port = host, port
 	switch bare := strings.TrimSuffix(strings.TrimPrefix(host, "["), "]"); {
-	case host == "" || host == "*":
+	case host == "" || host == "*" || l.zero():
 		l.family, l.wildcard = IPv4, true
 	case host == "localhost":
 		l.family = Loopback
@@ -388,20 +421,11 @@ func (l *nginxListen) meets(o *nginxListen) bool {
 	return l.low <= o.hi && o.low <= l.hi
 }
 
+// zero reports whether the address is 0, a host name for nginx. The C library makes it 0.0.0.0, but glibc only where an
+// interface other than lo has an IPv4 address, or none has an IPv6 one; elsewhere nginx exits.
+func (l *nginxListen) zero() bool { return l.address == "0" && strings.Contains(l.words[1], ":") }
+
 func (l *nginxListen) anyIPv6() bool { return l.family == IPv6 && l.wildcard }
-
-func (l *nginxListen) params() []string { return l.words[min(2, len(l.words)):] }
-
-func (l *nginxListen) has(param func(string) bool) bool {
-	for _, p := range l.params() {
-		if param(p) {
-			return true
-		}
-	}
-	return false
-}
-
-func isDual(param string) bool { return param == "ipv6only=off" }
 
 func isDefault(param string) bool { return param == "default_server" || param == "default" }
 
@@ -423,10 +447,16 @@ func (n *nginx) judge(s *nginxServer) []Listener {
 	if len(s.listens) == 0 {
 		return []Listener{n.judgeSilent(s)}
 	}
+	for _, l := range s.listens {
+		if l.family == IPv6 {
+			s.byPort = append(s.byPort, l)
+		}
+	}
+	slices.SortFunc(s.byPort, func(a, b *nginxListen) int { return cmp.Compare(a.low, b.low) })
 	out := make([]Listener, 0, len(s.listens))
 	for i, l := range s.listens {
 		r := Listener{
-			Program: "nginx", File: name, Text: strings.Join(l.words, " ") + ";",
+			Program: "nginx", File: name, Text: l.text,
 			Address: l.address, Port: l.port, UDP: l.udp, Family: l.family,
 			insert: l.at.end,
 		}
@@ -453,16 +483,24 @@ func (n *nginx) judgeSilent(s *nginxServer) Listener {
 	}
 	r.Port, r.Family = "80", IPv4
 	implied := &nginxListen{port: "80", low: 80, hi: 80, family: IPv4, wildcard: true}
+	beside := false
 	for _, o := range n.listens {
-		if o.anyIPv6() && o.has(isDual) && o.meets(implied) {
+		if !o.anyIPv6() || !o.meets(implied) {
+			continue
+		}
+		if o.dual && !n.reusePort(implied) {
 			n.conflict(s, o, &r)
 			return r
 		}
+		beside = true
 	}
 	r.Fault, r.Reason = IPv4Only, "binds 0.0.0.0 only (port 80 as root, else 8000)"
 	r.Fix = "listen 80; listen [::]:80;"
 	if r.Doubt == "" && !s.http {
 		r.Doubt = "it may be a stream or mail server"
+	}
+	if r.Doubt == "" && s.refuses && beside {
+		r.Doubt = refusesDoubt
 	}
 	return r
 }
@@ -472,27 +510,29 @@ func (n *nginx) judgeListen(s *nginxServer, i int, r *Listener) {
 	l := s.listens[i]
 	var dual *nginxListen // the wildcard socket of this port that takes IPv4 too
 	var taken, owned, optioned bool
+	beside := 0 // IPv6 listens of the port, of all servers
 	for _, o := range n.listens {
 		if o == l || !o.meets(l) {
 			continue
 		}
 		if o.anyIPv6() {
-			if o.has(isDual) && (dual == nil || dual.file != s.file) {
+			beside++
+			if o.dual && (dual == nil || dual.file != s.file) {
 				dual = o
 			}
-			owned = owned || o.has(isDefault)
-			optioned = optioned || o.has(isSocketOption)
+			owned = owned || o.defaults
+			optioned = optioned || o.optioned
 		}
 		// nginx then binds the wildcard only.
-		taken = taken || o.file == s.file && o.family == IPv4 && o.wildcard && !l.wildcard && !l.has(isSocketOption)
+		taken = taken || o.file == s.file && o.family == IPv4 && o.wildcard && !l.wildcard && !l.optioned
 	}
 	switch {
-	case l.anyIPv6() && (dual != nil || l.has(isDual)):
+	case l.anyIPv6() && (dual != nil || l.dual):
 		r.Family = Dual
 		return
 	case l.family != IPv4 && (l.family != Loopback || l.address == "localhost" || l.address[0] == '['):
 		return
-	case dual != nil && !taken:
+	case dual != nil && !taken && !n.reusePort(l):
 		n.conflict(s, dual, r)
 		return
 	case l.family == Loopback:
@@ -511,61 +551,111 @@ func (n *nginx) judgeListen(s *nginxServer, i int, r *Listener) {
 		case o.family == IPv4 && o.wildcard && j < i:
 			once = false
 		case o.family == Unknown && r.Doubt == "":
-			r.Doubt = fmt.Sprintf("%q may be IPv6", cut(strings.Join(o.words, " ")+";"))
+			r.Doubt = fmt.Sprintf("%q may be IPv6", cut(o.text))
 		}
 	}
 	switch {
-	case l.wildcard && covers(wild, l), taken && covers(append(exact, wild...), l):
+	case l.wildcard && s.covers(l, true), taken && s.covers(l, false):
+		if l.zero() && r.Doubt == "" {
+			r.Doubt = zeroExits
+		}
 		return
 	case len(exact) > 0 && r.Doubt == "":
-		r.Doubt = fmt.Sprintf("%q may be the one that matters", cut(strings.Join(exact[0].words, " ")+";"))
+		r.Doubt = fmt.Sprintf("%q may be the one that matters", cut(exact[0].text))
 	}
 	r.Fault = IPv4Only
 	if !l.wildcard {
 		if r.Reason = "binds an IPv4 address only"; !taken {
 			r.Reason += "; where the pod lacks it, nginx exits"
 		}
+		if r.Doubt == "" && strings.HasPrefix(l.address, "169.254.") {
+			r.Doubt = "a link-local address is the node's own"
+		}
 		return
 	}
 	r.Reason = "binds 0.0.0.0 only"
+	if r.Doubt == "" && s.refuses && beside > len(wild) {
+		r.Doubt = refusesDoubt
+	}
+	if l.zero() {
+		r.Reason += "; " + zeroExits
+		return
+	}
 	if len(wild) > 0 || !once {
 		return // nginx exits if a port of an address is there twice
 	}
 	fix := []string{"listen", "[::]:" + l.port}
-	for _, p := range l.params() {
+	for j, p := range l.params {
 		if name, _, _ := strings.Cut(p, "="); name == "ipv6only" || owned && isDefault(p) || optioned && isSocketOption(p) {
 			continue
 		}
-		fix = append(fix, p)
+		fix = append(fix, l.words[j+2])
 	}
 	r.Fix = strings.Join(fix, " ") + ";"
+}
+
+const (
+	refusesDoubt = "the server only refuses, and another one has the port over IPv6"
+	zeroExits    = "where the pod has no IPv4 address, nginx with glibc exits"
+)
+
+// reusePort reports whether both the socket of l, which is IPv4, and the IPv6 wildcard socket of its port have
+// SO_REUSEPORT; then both bind. One listen with "reuseport" is enough for all of the same address.
+func (n *nginx) reusePort(l *nginxListen) bool {
+	four, six := l.reuseport, false
+	for _, o := range n.listens {
+		if !o.reuseport || !o.meets(l) {
+			continue
+		}
+		six = six || o.anyIPv6()
+		four = four || o.family == l.family && o.wildcard == l.wildcard && (l.wildcard || o.address == l.address)
+	}
+	return four && six
 }
 
 // conflict sets the fault of r, an IPv4 listener of s that meets the socket dual.
 func (n *nginx) conflict(s *nginxServer, dual *nginxListen, r *Listener) {
 	r.Fault = Conflict
-	r.Reason = fmt.Sprintf("cannot bind beside %q, which takes IPv4 too: nginx exits", cut(strings.Join(dual.words, " ")+";"))
+	r.Reason = fmt.Sprintf("cannot bind beside %q, which takes IPv4 too: nginx exits", cut(dual.text))
 	if r.Doubt == "" && dual.file != s.file {
 		r.Doubt = fmt.Sprintf("nginx may not load %q with it", n.files[dual.file].Name)
 	}
 }
 
-// covers reports whether listens have every port of l.
-func covers(listens []*nginxListen, l *nginxListen) bool {
-	if l.low == 0 {
-		return len(listens) > 0
-	}
-ports:
-	for port := l.low; port <= l.hi; {
-		for _, o := range listens {
-			if o.low <= port && port <= o.hi {
-				port = o.hi + 1
-				continue ports
-			}
+// covers reports whether the IPv6 listens of s, or its wildcards alone, have every port of l.
+func (s *nginxServer) covers(l *nginxListen, wildcards bool) bool {
+	port, met := l.low, false
+	for _, o := range s.byPort {
+		if !o.meets(l) || wildcards && !o.wildcard {
+			continue
 		}
-		return false
+		met = true
+		if o.low <= port && port <= o.hi {
+			port = o.hi + 1
+		}
 	}
-	return true
+	return met && (l.low == 0 || port > l.hi)
+}
+
+// refuses reports whether an http server takes any name and answers each request with an error. A return of the server
+// itself comes before its locations.
+func refuses(server []directive) bool {
+	refused := false
+	for _, d := range server {
+		switch {
+		case d.at.block, d.name == "rewrite", d.name == "error_page", d.name == "include", isPlaceholder(d.name),
+			strings.Contains(d.name, "_by_lua"):
+			return false
+		case d.name == "server_name" && slices.ContainsFunc(d.args, func(a string) bool { return a != "_" && a != "" }):
+			return false
+		case d.name == "return":
+			if len(d.args) == 0 || len(d.args[0]) != 3 || d.args[0][0] != '4' {
+				return false
+			}
+			refused = true
+		}
+	}
+	return refused
 }
 
 // loopbackOnly reports whether the access rules of a server refuse everybody but its own machine, in all its locations.

@@ -15,6 +15,12 @@ const (
 	maxDepth = 64
 )
 
+// Limits of one listen, which is compared with others and quoted; real ones have ten words.
+const (
+	maxListenWords = 256
+	maxListenBytes = 1024
+)
+
 // A word is a token of nginx's grammar, with its quotes.
 type word struct{ start, end int }
 
@@ -84,6 +90,9 @@ func attach(text string, parsed crossplane.Directives, statements *[]statement) 
 		d := directive{name: p.Directive, args: p.Args, at: s}
 		if p.Directive == "listen" && len(p.Args) != len(s.words)-1 {
 			return nil, fmt.Errorf("parse: listen with %d parameters, expected %d", len(p.Args), len(s.words)-1)
+		}
+		if p.Directive == "listen" && (len(s.words) > maxListenWords || s.end-s.words[0].start > maxListenBytes) {
+			return nil, fmt.Errorf("parse: listen with %d words", len(s.words))
 		}
 		if p.Block != nil {
 			var err error

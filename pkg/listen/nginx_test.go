@@ -145,6 +145,10 @@ func TestNginxRefuses(t *testing.T) {
 func hostile() map[string]string {
 	const mb = 1 << 20
 	server := "server { listen 80; }\n"
+	var ports strings.Builder
+	for port := 2000; port > 0; port-- {
+		fmt.Fprintf(&ports, "listen [::]:%d;", port)
+	}
 	return map[string]string{
 		"deep":      server + strings.Repeat("a{", mb/2),
 		"closed":    server + strings.Repeat("a{", mb/4) + strings.Repeat("}", mb/4),
@@ -162,7 +166,28 @@ func hostile() map[string]string {
 		"directive": server + strings.Repeat("a_ b;", mb/5),
 		"early end": "server { listen 80; } }" + strings.Repeat("a b;\n", 5000),
 		"no server": strings.Repeat("server ", mb/7),
-		"comments":  server + strings.Repeat("#\n", mb/2),
+		// Once compared word by word for each pair.
+		"long listens":  "server {" + strings.Repeat("listen [::]:80"+strings.Repeat(" a", 110)+";", 4090) + "}",
+		"longest":       "server {" + strings.Repeat("listen [::]:80"+strings.Repeat(" a", 255)+";", 2000) + "}",
+		"long conflict": "server { listen [::]:80 ipv6only=off" + strings.Repeat(" a", 400_000) + ";" + strings.Repeat("listen 80;", 4000) + "}",
+		"conflicts":     "server { listen [::]:80 ipv6only=off" + strings.Repeat(" a", 250) + ";" + strings.Repeat("listen 80;", 4000) + "}",
+		"reuseport":     "server { listen [::]:80 ipv6only=off reuseport;" + strings.Repeat("listen 80;", 4000) + "}",
+		"long name":     "server { listen 80; server_name" + strings.Repeat(" a", mb/2) + "; }",
+		"ranges":        "server {" + strings.Repeat("listen 1-2000;", 2000) + ports.String() + "}",
+		"comments":      server + strings.Repeat("#\n", mb/2),
+	}
+}
+
+// A file with a listen longer than any real one has no answer at all.
+func TestNginxLimits(t *testing.T) {
+	for _, c := range []struct {
+		params string
+		want   int
+	}{{strings.Repeat(" a", 254), 2}, {strings.Repeat(" a", 255), 0}, {" " + strings.Repeat("a", 1024), 0}} {
+		text := "server { listen 80" + c.params + "; listen 81; }"
+		if got := Nginx([]File{{"a.conf", text}}); len(got) != c.want {
+			t.Errorf("%d bytes: %d listeners, want %d", len(text), len(got), c.want)
+		}
 	}
 }
 
