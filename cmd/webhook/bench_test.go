@@ -97,6 +97,7 @@ func benchCases() []struct {
 		{"Pod-25KB", review("Pod", "CREATE", benchPod(10), nil)},
 		{"Pod-1MB", review("Pod", "CREATE", benchPod(420), nil)},
 		{"ConfigMap-nginx-1KB", review("ConfigMap", "CREATE", one, nil)},
+		{"ConfigMap-nginx-IPv4-1KB", review("ConfigMap", "CREATE", benchConfigMap(map[string]any{"default.conf": strings.Replace(server, "  listen [::]:80;\n", "", 1)}), nil)},
 		{"ConfigMap-logs-1MB", review("ConfigMap", "CREATE", benchConfigMap(map[string]any{"app.log": repeatTo(log, 1<<20)}), nil)},
 		{"ConfigMap-yaml-1MB", review("ConfigMap", "CREATE", benchConfigMap(map[string]any{"app.yaml": repeatTo(page, 1<<20)}), nil)},
 		{"ConfigMap-nginx-1MB", review("ConfigMap", "CREATE", benchConfigMap(map[string]any{"default.conf": repeatTo(server, 1<<20)}), nil)},

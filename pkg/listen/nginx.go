@@ -26,7 +26,31 @@ const (
 //
 // Source: nginx.org/en/docs/http/ngx_http_core_module.html#listen, and nginx run with each form.
 func Nginx(files []File) []Listener {
-	n := nginx{files: files, parsed: make([]*nginxFile, len(files))}
+	parsed := make([]*nginxFile, len(files))
+	for {
+		out := judgeNginx(files, parsed)
+		if !slices.ContainsFunc(out, func(l Listener) bool { return l.Fault != None }) {
+			return out
+		}
+		// A fault needs two witnesses. A file on which they differ is none of nginx's, so the rest is judged again without it.
+		agreed := true
+		for i, f := range parsed {
+			if f == nil || f.err != nil || f.confirmed {
+				continue
+			}
+			f.err = confirm(files[i].Text)
+			f.confirmed = true
+			agreed = agreed && f.err == nil
+		}
+		if agreed {
+			return out
+		}
+	}
+}
+
+// judgeNginx judges the files that are in parsed, or can be read, as nginx configuration.
+func judgeNginx(files []File, parsed []*nginxFile) []Listener {
+	n := nginx{files: files, parsed: parsed}
 	for i := range files {
 		if maybeNginx(files[i]) {
 			n.findServers(i)
@@ -77,6 +101,8 @@ type nginxFile struct {
 	tree  []directive
 	lines []int // offset of each line
 	err   error
+
+	confirmed bool // confirm was asked; err is its answer
 }
 
 type nginxServer struct {
@@ -109,7 +135,7 @@ type nginxListen struct {
 
 func (n *nginx) parse(i int) *nginxFile {
 	if n.parsed[i] == nil {
-		tree, err := parseNginx(n.files[i].Text)
+		tree, _, err := scan(n.files[i].Text)
 		f := &nginxFile{tree: tree, err: err, lines: []int{0}}
 		if err == nil {
 			for j, c := range []byte(n.files[i].Text) {

@@ -3,7 +3,9 @@ package listen
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
+	"unicode"
 
 	crossplane "github.com/nginxinc/nginx-go-crossplane"
 )
@@ -31,7 +33,7 @@ type statement struct {
 	block bool
 }
 
-// A directive is what crossplane read, with its place.
+// A directive is a statement of the configuration with what stands in its block.
 type directive struct {
 	name  string
 	args  []string
@@ -39,18 +41,18 @@ type directive struct {
 	block []directive
 }
 
-// parseNginx returns the directives of text. It is not nginx configuration unless two readers agree: crossplane, which
-// has no columns, and the scanner below, which has no tree.
-func parseNginx(text string) (tree []directive, err error) {
+// confirm returns an error unless crossplane, a parser of other people, reads the same directives in text as the scanner below.
+// It is slow, so it is asked only where something is found to be wrong: a fault needs two witnesses.
+func confirm(text string) (err error) {
 	// crossplane is third-party code on the way of every admission request.
 	defer func() {
 		if p := recover(); p != nil {
-			tree, err = nil, fmt.Errorf("parse: %v", p)
+			err = fmt.Errorf("parse: %v", p)
 		}
 	}()
-	statements, clean, err := scan(text)
+	tree, clean, err := scan(text)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	payload, err := crossplane.Parse("", &crossplane.ParseOptions{
 		Open: func(string) (io.ReadCloser, error) {
@@ -62,48 +64,36 @@ func parseNginx(text string) (tree []directive, err error) {
 		SkipDirectiveArgsCheck:    true,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("parse: %w", err)
+		return fmt.Errorf("parse: %w", err)
 	}
 	for _, c := range payload.Config {
-		if tree, err = attach(text, c.Parsed, &statements); err != nil {
-			return nil, err
+		if err := agree(tree, c.Parsed); err != nil {
+			return err
 		}
 	}
-	if len(statements) > 0 {
-		return nil, fmt.Errorf("parse: %d directives too few", len(statements))
-	}
-	return tree, nil
+	return nil
 }
 
-// attach gives each parsed directive the next statement, in the order of the text.
-func attach(text string, parsed crossplane.Directives, statements *[]statement) ([]directive, error) {
-	out := make([]directive, 0, len(parsed))
-	for _, p := range parsed {
-		if len(*statements) == 0 {
-			return nil, fmt.Errorf("parse: unexpected directive %q", p.Directive)
-		}
-		s := (*statements)[0]
-		*statements = (*statements)[1:]
-		if unquote(text, s.words[0]) != p.Directive || s.block != (p.Block != nil) {
-			return nil, fmt.Errorf("parse: directive %q in the place of %q", p.Directive, unquote(text, s.words[0]))
-		}
-		d := directive{name: p.Directive, args: p.Args, at: s}
-		if p.Directive == "listen" && len(p.Args) != len(s.words)-1 {
-			return nil, fmt.Errorf("parse: listen with %d parameters, expected %d", len(p.Args), len(s.words)-1)
-		}
-		if p.Directive == "listen" && (len(s.words) > maxListenWords || s.end-s.words[0].start > maxListenBytes) {
-			return nil, fmt.Errorf("parse: listen with %d words", len(s.words))
-		}
-		if p.Block != nil {
-			var err error
-			if d.block, err = attach(text, p.Block, statements); err != nil {
-				return nil, err
-			}
-		}
-		out = append(out, d)
+func agree(tree []directive, parsed crossplane.Directives) error {
+	if len(tree) != len(parsed) {
+		return fmt.Errorf("parse: %d directives, expected %d", len(parsed), len(tree))
 	}
-	return out, nil
+	for i, d := range tree {
+		p := parsed[i]
+		if d.name != p.Directive || d.at.block != (p.Block != nil) {
+			return fmt.Errorf("parse: directive %q in the place of %q", p.Directive, d.name)
+		}
+		if d.name == "listen" && len(p.Args) != len(d.args) {
+			return fmt.Errorf("parse: listen with %d parameters, expected %d", len(p.Args), len(d.args))
+		}
+		if err := agree(d.block, p.Block); err != nil {
+			return err
+		}
+	}
+	return nil
 }
+
+func hasControl(s string) bool { return strings.ContainsFunc(s, unicode.IsControl) }
 
 func unquote(text string, w word) string {
 	s := text[w.start:w.end]
@@ -113,13 +103,14 @@ func unquote(text string, w word) string {
 	return s
 }
 
-// scan splits text into statements as ngx_conf_read_token does, and returns it also without its Lua code, which has a
+// scan reads the directives of text as ngx_conf_read_token does, and returns it also without its Lua code, which has a
 // grammar of its own.
-func scan(text string) (statements []statement, clean string, err error) {
+func scan(text string) (tree []directive, clean string, err error) {
 	var words []word
+	open := [][]directive{nil} // the blocks that are open, outermost first
 	var lua []word
-	depth, i := 0, 0
-	fail := func(what string) ([]statement, string, error) {
+	i := 0
+	fail := func(what string) ([]directive, string, error) {
 		return nil, "", fmt.Errorf("parse: line %d: %s", 1+strings.Count(text[:min(i, len(text))], "\n"), what)
 	}
 	for i < len(text) {
@@ -137,16 +128,26 @@ func scan(text string) (statements []statement, clean string, err error) {
 			if len(words) == 0 {
 				return fail(fmt.Sprintf("unexpected %q", c))
 			}
-			statements = append(statements, statement{words, i, c == '{'})
-			name := unquote(text, words[0])
+			d := directive{name: unquote(text, words[0]), args: make([]string, 0, len(words)-1), at: statement{words, i, c == '{'}}
+			for _, w := range words[1:] {
+				d.args = append(d.args, unquote(text, w))
+			}
+			if d.name == "listen" && (d.at.block || slices.ContainsFunc(d.args, hasControl)) {
+				return fail("a listen that nginx refuses")
+			}
+			if d.name == "listen" && (len(words) > maxListenWords || i-words[0].start > maxListenBytes) {
+				return fail("a listen that long")
+			}
+			top := &open[len(open)-1]
+			*top = append(*top, d)
 			words = nil
 			if c == ';' {
 				break
 			}
-			if depth++; depth > maxDepth {
+			if open = append(open, nil); len(open) > maxDepth+1 {
 				return fail("too many blocks in blocks")
 			}
-			if strings.HasSuffix(name, "_by_lua_block") {
+			if strings.HasSuffix(d.name, "_by_lua_block") {
 				end := skipLua(text, i)
 				lua = append(lua, word{i, end})
 				i = end
@@ -155,9 +156,13 @@ func scan(text string) (statements []statement, clean string, err error) {
 			if i++; len(words) > 0 {
 				return fail("unexpected '}'")
 			}
-			if depth--; depth < 0 {
+			last := len(open) - 1
+			if last == 0 {
 				return fail("unexpected '}'")
 			}
+			above := open[last-1]
+			above[len(above)-1].block = open[last]
+			open = open[:last]
 		default:
 			end := endOfWord(text, i)
 			if end < 0 || end-i > maxWord {
@@ -167,10 +172,10 @@ func scan(text string) (statements []statement, clean string, err error) {
 			i = end
 		}
 	}
-	if len(words) > 0 || depth > 0 {
+	if len(words) > 0 || len(open) > 1 {
 		return fail("unexpected end")
 	}
-	return statements, blank(text, lua), nil
+	return open[0], blank(text, lua), nil
 }
 
 // endOfWord returns the offset after the word that starts at start, or -1 if it is malformed.
