@@ -96,7 +96,7 @@ func Read(file string, r io.Reader) (docs []*Document, errs []error) {
 		return nil, rd.errs
 	}
 	if len(data) > 0 && data[len(data)-1] != '\n' {
-		rd.src.data = append(data, '\n') // as kubectl does: a block scalar at the end has its line end
+		rd.src.data, rd.src.ended = append(data, '\n'), true // as kubectl does: a block scalar at the end has its line end
 	}
 	rd.split()
 	return rd.docs, rd.errs
@@ -599,8 +599,8 @@ func duplicateKey(n *yaml.Node) (first, again *yaml.Node) {
 
 // newText keeps what positions need and parses nothing yet.
 func newText(src *source, start, end int, isJSON bool) *text {
-	t := &text{src: src, start: start, end: end, content: start}
+	t := &text{src: src, start: start, end: end, content: start, isJSON: isJSON}
 	t.lines = sync.OnceValue(func() []int { return lineStarts(t.bytes()) })
-	t.parsed = sync.OnceValues(func() (*yaml.Node, error) { return t.parse(isJSON) })
+	t.parsed = sync.OnceValues(t.parse)
 	return t
 }

@@ -78,6 +78,7 @@ func (d *Document) SourceNear(line, column, characters int) (part string, at int
 type source struct {
 	file   string
 	data   []byte
+	ended  bool // the last line had no end, Read has given it one
 	once   sync.Once
 	starts []int // offset of each line, as editors count them
 	before []int // characters before each multiple of stride: a whole file may be one line
@@ -163,6 +164,7 @@ type text struct {
 	src        *source
 	start, end int // offsets in the file
 	content    int // offset of the first content
+	isJSON     bool
 	lines      func() []int
 	parsed     func() (*yaml.Node, error)
 }
@@ -183,13 +185,13 @@ func (t *text) problem() string {
 	return ""
 }
 
-func (t *text) parse(isJSON bool) (n *yaml.Node, err error) {
+func (t *text) parse() (n *yaml.Node, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			n, err = nil, fmt.Errorf("parse: %v", p)
 		}
 	}()
-	if isJSON { // the YAML parser refuses tabs and \ud83d\ude00
+	if t.isJSON { // the YAML parser refuses tabs and \ud83d\ude00
 		return parseJSON(t.bytes(), t.lines())
 	}
 	var doc yaml.Node

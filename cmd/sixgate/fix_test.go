@@ -1,0 +1,165 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/diff"
+
+	"github.com/sixgate/sixgate/pkg/manifest"
+	"github.com/sixgate/sixgate/pkg/report"
+)
+
+// fixCorpusEnv names a folder of more manifests than are copied.
+const fixCorpusEnv = "SIXGATE_CORPUS"
+
+// read returns all manifests below a folder by their path in it.
+func read(t *testing.T, dir string) map[string][]byte {
+	t.Helper()
+	out := map[string][]byte{}
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		switch strings.ToLower(filepath.Ext(path)) {
+		case ".yaml", ".yml", ".json":
+			name, _ := filepath.Rel(dir, path)
+			out[name], err = os.ReadFile(path)
+		}
+		return err
+	})
+	if err != nil || len(out) == 0 {
+		t.Fatalf("no manifests in %s: %v", dir, err)
+	}
+	return out
+}
+
+// TestFixCorpus repairs copies of real manifests, with the line ends as they are and with those of Windows. What changed
+// parses and has no finding left that can be repaired; a second run changes nothing; all else is byte-identical; and no line
+// differs that the repairs do not need.
+func TestFixCorpus(t *testing.T) {
+	sources := []string{"../../e2e/testdata/corpus", "../../examples"}
+	if dir := os.Getenv(fixCorpusEnv); dir != "" {
+		sources = append(sources, dir)
+	}
+	rulesDir, _ := ruleCases(t)
+	sources = append(sources, rulesDir)
+	for _, source := range sources {
+		for _, windows := range []bool{false, true} {
+			dir := t.TempDir()
+			before := read(t, source)
+			for name, data := range before {
+				if windows {
+					data = bytes.ReplaceAll(bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n")), []byte("\n"), []byte("\r\n"))
+					before[name] = data
+				}
+				path := filepath.Join(dir, name)
+				if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(path, data, 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			said := audited(t, dir)
+			var out, errs bytes.Buffer
+			code := run(t.Context(), []string{"sixgate", "fix", dir}, nil, &out, &errs)
+			if strings.Contains(errs.String(), "splice") || strings.Contains(errs.String(), "sixgate: write") {
+				t.Errorf("exit code %d: %s", code, errs.String())
+			}
+			after := read(t, dir)
+			left := audited(t, dir)
+			changed, removed, added := 0, 0, 0
+			for name, data := range before {
+				path := filepath.Join(dir, name)
+				for _, f := range left[path] {
+					if f.Fixable {
+						t.Errorf("%s:%d: %s is left", name, f.Line, f.Rule)
+					}
+				}
+				fixable := 0
+				for _, f := range said[path] {
+					if f.Fixable {
+						fixable++
+					}
+				}
+				if bytes.Equal(data, after[name]) {
+					if fixable > 0 {
+						t.Errorf("%s: %d findings, and nothing has changed", name, fixable)
+					}
+					continue
+				}
+				changed++
+				minus, plus := changedLines(data, after[name])
+				removed, added = removed+minus, added+plus
+				// A repair changes one line, adds one, or removes one with what belongs to it (a list of two families).
+				if fixable == 0 || minus > 3*fixable || plus > 2*fixable {
+					t.Errorf("%s: %d findings, %d lines removed, %d added:\n%s", name, fixable, minus, plus, diff.Diff("a", data, "b", after[name]))
+				}
+				if windows && bytes.Count(after[name], []byte("\n")) != bytes.Count(after[name], []byte("\r\n")) {
+					t.Errorf("%s: line ends are mixed", name)
+				}
+				was, wasErrs := manifest.Read(name, bytes.NewReader(data))
+				now, nowErrs := manifest.Read(name, bytes.NewReader(after[name]))
+				if len(was) != len(now) || len(wasErrs) != len(nowErrs) {
+					t.Errorf("%s: %d objects became %d, errors: %v", name, len(was), len(now), nowErrs)
+				}
+			}
+			if changed == 0 {
+				t.Errorf("%s: nothing has changed", source)
+			}
+			t.Logf("%s: %d files, %d changed, %d lines removed, %d added; %s", source, len(before), changed, removed, added, lastLine(out.String()))
+
+			out.Reset()
+			again := run(t.Context(), []string{"sixgate", "fix", dir}, nil, &out, &errs)
+			if strings.Contains(out.String(), "repaired:") || again != code {
+				t.Errorf("the second run, exit code %d after %d: %s", again, code, out.String())
+			}
+			for name, data := range read(t, dir) {
+				if !bytes.Equal(data, after[name]) {
+					t.Errorf("%s: the second run changes it", name)
+				}
+			}
+		}
+	}
+}
+
+func lastLine(s string) string {
+	s = strings.TrimSuffix(s, "\n")
+	return s[strings.LastIndexByte(s, '\n')+1:]
+}
+
+// audited returns the findings of the audit by file.
+func audited(t *testing.T, dir string) map[string][]report.Finding {
+	t.Helper()
+	var out, errs bytes.Buffer
+	run(t.Context(), []string{"sixgate", "audit", "-o", "json", dir}, nil, &out, &errs)
+	var r report.Report
+	if err := json.Unmarshal(out.Bytes(), &r); err != nil {
+		t.Fatalf("%v: %s", err, errs.String())
+	}
+	byFile := map[string][]report.Finding{}
+	for _, f := range r.Findings {
+		byFile[f.File] = append(byFile[f.File], f)
+	}
+	return byFile
+}
+
+// changedLines counts the lines of a diff.
+func changedLines(before, after []byte) (removed, added int) {
+	for line := range strings.Lines(string(diff.Diff("a", before, "b", after))) {
+		switch {
+		case strings.HasPrefix(line, "---"), strings.HasPrefix(line, "+++"):
+		case line[0] == '-':
+			removed++
+		case line[0] == '+':
+			added++
+		}
+	}
+	return removed, added
+}
