@@ -39,8 +39,12 @@ bench:
 
 fuzz:
 	go test -run '^$$' -fuzz FuzzNginx -fuzztime 60s ./pkg/listen
+	go test -run '^$$' -fuzz FuzzFiles -fuzztime 60s -fuzzminimizetime 3x ./pkg/listen
+	go test -run '^$$' -fuzz FuzzProcess -fuzztime 60s -fuzzminimizetime 3x ./pkg/listen
+	go test -run '^$$' -fuzz FuzzRead -fuzztime 60s -fuzzminimizetime 3x ./pkg/sockets
 	go test -run '^$$' -fuzz FuzzReadPolicy -fuzztime 60s -fuzzminimizetime 3x ./pkg/rules
 	go test -run '^$$' -fuzz FuzzRead -fuzztime 60s -fuzzminimizetime 3x ./pkg/manifest
+	go test -run '^$$' -fuzz FuzzSplice -fuzztime 60s -fuzzminimizetime 3x ./pkg/manifest
 
 .PHONY: tools
 tools:

@@ -110,6 +110,13 @@ func TestConditions(t *testing.T) {
 			t.Errorf("%s: %v %v is no target of the rule", name, object["apiVersion"], object["kind"])
 			continue
 		}
+		if target.Group == "helm.cattle.io" {
+			t.Logf("%s: not sent, this API server has no CustomResourceDefinition of K3s", name)
+			continue
+		}
+		if target.Asked { // not registered unless somebody asks for it
+			continue
+		}
 		url := in.URL + "/apis/" + group + "/" + version
 		if group == "" {
 			url = in.URL + "/api/" + version

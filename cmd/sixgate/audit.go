@@ -20,6 +20,7 @@ import (
 type auditOptions struct {
 	policy, namespace     string
 	output, failOn, color choice
+	verbose               bool
 }
 
 // newAudit returns the command; program is the name that its examples use.
@@ -45,6 +46,7 @@ warn, or nothing. Folders are read with all *.yaml, *.yml and *.json below them,
 	flags.StringVarP(&o.namespace, "namespace", "n", "default", "`NAMESPACE` of objects that name none")
 	flags.VarP(&o.output, "output", "o", "text, or JSON for programs")
 	flags.Var(&o.failOn, "fail-on", "lowest level of findings that gives exit code 1")
+	flags.BoolVarP(&o.verbose, "verbose", "v", false, "also what each listener that was found binds, and texts that were not understood, on standard error")
 	flags.Var(&o.color, "color", "colours; auto: on a terminal, unless NO_COLOR is set")
 	return cmd
 }
@@ -67,6 +69,9 @@ func (o *auditOptions) run(cmd *cobra.Command, args []string) error {
 	r := audit(in, rules.NewSet(policy), o.namespace)
 	failOn, _ := rules.ParseLevel(o.failOn.value) // none is rules.None
 	r.Finish(failOn)
+	if o.verbose {
+		writeReadings(cmd.ErrOrStderr(), in)
+	}
 	if err := o.write(cmd, r, policy); err != nil {
 		return err
 	}
@@ -88,6 +93,23 @@ func (o *auditOptions) write(cmd *cobra.Command, r *report.Report, policy *rules
 		fmt.Fprintf(cmd.ErrOrStderr(), "sixgate: no rule is active: cluster.families of the policy is %v, not IPv6 only\n", policy.Cluster.Families)
 	}
 	return writeError(r.WriteText(w, o.colored(w)))
+}
+
+// writeReadings says what was read as a listener, so that a person sees what a clean answer is worth.
+func writeReadings(w io.Writer, in *input) {
+	for _, doc := range in.docs {
+		for _, r := range rules.Readings(doc.Object) {
+			line, column := doc.Position(r.Path)
+			if r.Text.Line > 0 {
+				line, column = doc.TextPosition(r.Path, r.Text)
+			}
+			who := r.Program
+			if who == "" {
+				who = "not judged"
+			}
+			fmt.Fprintf(w, "%s:%d:%d: %s: %s\n", report.Printable(doc.File), line, column, who, report.Printable(r.Says))
+		}
+	}
 }
 
 func writeError(err error) error {

@@ -10,7 +10,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"maps"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -32,13 +31,9 @@ const (
 
 func TestMain(m *testing.M) {
 	// The namespace has no way to the mirror.
-	if !cluster.Isolated() && os.Geteuid() == 0 {
-		if _, err := exec.LookPath("nginx"); err != nil {
-			cmd := exec.Command("apt-get", "install", "-y", "-q", "nginx-light", "libnginx-mod-stream")
-			cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
-			if out, err := cmd.CombinedOutput(); err != nil {
-				fmt.Fprintf(os.Stderr, "install nginx: %v: %s\n", err, bytes.TrimSpace(out))
-			}
+	if packages := missing(); !cluster.Isolated() && os.Geteuid() == 0 && len(packages) > 0 {
+		if err := install(packages); err != nil {
+			fmt.Fprintf(os.Stderr, "install %v: %v\n", packages, err)
 		}
 	}
 	os.Exit(cluster.Isolate(m.Run))
@@ -210,6 +205,19 @@ func configuration(t *testing.T, r row) string {
 	return head + "http {\naccess_log off;\n" + temp + r.servers + "\n}\n"
 }
 
+// nginxServer runs the forms of the table.
+func nginxServer() server {
+	return server{
+		program: "nginx", packages: []string{"nginx-light", "libnginx-mod-stream"}, binary: "nginx", version: []string{"nginx", "-v"},
+		command: func(_, file string) []string { return []string{"nginx", "-c", file} },
+		complete: func(c listen.Case, dir string) string {
+			return fmt.Sprintf("daemon off;\nmaster_process off;\npid %s/pid;\nerror_log stderr;\nevents {}\n", dir) +
+				strings.Replace(c.Config, "http {", "http {\naccess_log off;\nclient_body_temp_path "+dir+"/b;\nproxy_temp_path "+dir+"/p;\n"+
+					"fastcgi_temp_path "+dir+"/f;\nuwsgi_temp_path "+dir+"/u;\nscgi_temp_path "+dir+"/s;\n", 1)
+		},
+	}
+}
+
 // answers is what the listeners promise, in the form of row.want.
 func answers(t *testing.T, listeners []listen.Listener) map[string]string {
 	got := map[string]string{}
@@ -304,7 +312,7 @@ func serves(t *testing.T) map[string]string {
 		}
 		for port := range v6 {
 			key := network + "/" + port
-			if got[key] == "IPv4" || network == "tcp" && dial("127.0.0.1", port) {
+			if got[key] == "IPv4" || network == "tcp" && dials("127.0.0.1", port) {
 				got[key] = "both"
 			} else {
 				got[key] = "IPv6"
@@ -313,21 +321,12 @@ func serves(t *testing.T) map[string]string {
 		// The sockets are what a client finds.
 		for key, who := range got {
 			port, ok := strings.CutPrefix(key, "tcp/")
-			if ok && network == "tcp" && (dial("127.0.0.1", port) != (who != "IPv6") || dial(podAddress, port) != (who != "IPv4")) {
+			if ok && network == "tcp" && (dials("127.0.0.1", port) != (who != "IPv6") || dials(podAddress, port) != (who != "IPv4")) {
 				delete(got, key)
 			}
 		}
 	}
 	return got
-}
-
-func dial(host, port string) bool {
-	conn, err := net.DialTimeout("tcp", net.JoinHostPort(host, port), 10*time.Second)
-	if err != nil {
-		return false
-	}
-	conn.Close()
-	return true
 }
 
 // sockets reads the ports of the wildcard sockets that listen, from /proc/net.

@@ -1,6 +1,7 @@
 // Package listen answers one question about the configuration of a server program: which addresses does it bind?
-// It knows programs and their syntax, and nothing of Kubernetes. Each answer was measured by running the program and
-// reading its sockets; e2e/listen repeats the measurements.
+// It knows programs and their syntax, and nothing of Kubernetes. What it says was measured by running the program and reading
+// its sockets, or read in the program's source or documentation; each program's row says which. e2e/listen repeats the
+// measurements.
 package listen
 
 import (
@@ -22,7 +23,7 @@ const (
 	Unknown  Family = iota // a host name, a variable or an address in a form that was not measured
 	IPv4                   // IPv4 only
 	IPv6                   // IPv6 only, so not 127.0.0.1 either
-	Dual                   // one socket for both
+	Dual                   // both
 	Loopback               // 127.0.0.0/8, ::1 or localhost
 	Unix                   // a Unix domain socket
 )
@@ -54,65 +55,71 @@ func (f Fault) String() string {
 
 // A Listener is one address that a program binds, and what is wrong with it.
 type Listener struct {
-	Program string // as in Programs
-	File    string // the File that holds the directive
+	Program string // Name of a Program
+	File    string // the File, or the word or variable of a Process, that holds the directive
 	Line    int    // 1-based position of the directive, or of the block that should hold one
 	Column  int    // 1-based, in bytes
 	Text    string // the directive in one line, or the word that opens the block
 	Address string // as written, without the port: "", "*", "0.0.0.0", "[::]", "10.1.2.3"
-	Port    string // as written or by default: "80", "8000-8010", "${PORT}"; "" for a Unix socket
+	Port    string // as written or by default: "80", "8000-8010", "${PORT}"; "" for a Unix socket or if it is set elsewhere
 	UDP     bool
 	Family  Family
 	Fault   Fault
 	Reason  string // the fault as a fact about Text: `binds 0.0.0.0 only`; "" without a fault
 	Doubt   string // why Fault, or its absence, may be wrong; "" when the configuration leaves no doubt
-	Fix     string // what to add to make the listener dual-stack, in one line; "" if there is no one right answer
-	insert  int    // byte offset in the file where Fix belongs
+	Advice  string // the way out, imperative, in one line: `add "listen [::]:80;"`; "" without a fault
+	Edits   []Edit // what Advice means for the texts, where there is one right answer; all of them or none
+}
+
+// An Edit replaces bytes Start to End of a File, of a word or of a variable by New.
+type Edit struct {
+	File       string
+	Start, End int
+	New        string
 }
 
 // Certain reports whether the configuration alone proves the answer.
 func (l Listener) Certain() bool { return l.Doubt == "" }
 
-// A Program is a kind of server whose configuration this package reads.
-type Program struct {
-	Name      string
-	Evidence  string                  // which version was run to learn what it binds
-	Listeners func([]File) []Listener // the listeners in files that are unmistakably this program's, else none
-}
+// Fixable reports whether Repair knows the one right answer.
+func (l Listener) Fixable() bool { return len(l.Edits) > 0 }
 
-// Programs returns the programs that are known. To add one: a row here, and a file with its parser.
-func Programs() []Program {
-	return []Program{
-		{"nginx", "nginx 1.22.1, e2e/listen/nginx_test.go", Nginx},
-	}
-}
-
-// Repair returns the text of f with the Fix of each of its listeners added; everything else stays as it is.
-// The listeners must come from the same text.
+// Repair returns the text of f with the Edits of all listeners made; everything else stays as it is. The listeners must come
+// from the same text. An edit that two listeners share is made once; of two that overlap, the first.
 func Repair(f File, listeners []Listener) string {
-	var fixes []Listener
+	var edits []Edit
+	seen := map[Edit]bool{}
 	for _, l := range listeners {
-		if l.File == f.Name && l.Fix != "" {
-			fixes = append(fixes, l)
+		for _, e := range l.Edits {
+			if e.File == f.Name && !seen[e] {
+				seen[e] = true
+				edits = append(edits, e)
+			}
 		}
 	}
-	slices.SortStableFunc(fixes, func(a, b Listener) int { return cmp.Compare(a.insert, b.insert) })
+	slices.SortStableFunc(edits, func(a, b Edit) int { return cmp.Compare(a.Start, b.Start) })
 	var out strings.Builder
 	done := 0
-	for _, l := range fixes {
-		at, lead := place(f.Text, l.insert)
-		// Two directives of one line: the first goes to the end of the line, the second must not go back.
-		at = max(at, done)
-		out.WriteString(f.Text[done:at])
-		out.WriteString(lead + l.Fix)
-		done = at
+	for _, e := range edits {
+		if e.Start < done || e.End < e.Start || e.End > len(f.Text) {
+			continue
+		}
+		out.WriteString(f.Text[done:e.Start])
+		out.WriteString(e.New)
+		done = e.End
 	}
 	out.WriteString(f.Text[done:])
 	return out.String()
 }
 
-// place says where a fix for the directive that ends at offset end goes and what separates it from the text before:
-// on a line of its own if nothing but a comment follows, else in the same line.
+// addLine is the edit that adds a directive after the one that ends at offset end of f: on a line of its own, with the
+// indentation of its neighbour, if nothing but a # comment follows in the line, else in the same line.
+func addLine(f File, end int, directive string) Edit {
+	at, lead := place(f.Text, end)
+	return Edit{f.Name, at, at, lead + directive}
+}
+
+// place says where a directive after the one that ends at offset end goes and what separates it from the text before.
 func place(text string, end int) (at int, lead string) {
 	line, _, _ := strings.Cut(text[end:], "\n")
 	if rest := strings.TrimSpace(line); rest != "" && rest[0] != '#' {
@@ -132,4 +139,10 @@ func place(text string, end int) (at int, lead string) {
 	}
 	body := strings.TrimLeft(text[start:], " \t")
 	return at, eol + text[start:len(text)-len(body)]
+}
+
+// position is the 1-based line and column, in bytes, of an offset in a text.
+func position(text string, offset int) (line, column int) {
+	before := text[:offset]
+	return 1 + strings.Count(before, "\n"), offset - strings.LastIndexByte(before, '\n')
 }

@@ -312,15 +312,15 @@ func (n *nginx) include(s *nginxServer, pattern string, at statement, seen map[i
 		n.fill(s, parsed.tree, &at, seen, f.Text)
 	}
 	if !resolved {
-		s.doubt = fmt.Sprintf("the included %q is not at hand", cut(pattern))
+		s.doubt = fmt.Sprintf("the included %q is not at hand", cut(pattern, 40))
 	}
 }
 
 // cut shortens what is quoted in a message.
-func cut(s string) string {
-	s = oneLine(s[:min(len(s), 41*utf8.UTFMax)])
-	if r := []rune(s); len(r) > 40 {
-		return string(r[:39]) + "…"
+func cut(s string, runes int) string {
+	s = oneLine(s[:min(len(s), (runes+1)*utf8.UTFMax)])
+	if r := []rune(s); len(r) > runes {
+		return string(r[:runes-1]) + "…"
 	}
 	return s
 }
@@ -366,7 +366,7 @@ func newListen(text string, d directive, at statement) *nginxListen {
 		}
 	} else if isVariable(arg) {
 		host, port = "", arg
-		l.doubt = fmt.Sprintf("%q may hold an address", cut(arg))
+		l.doubt = fmt.Sprintf("%q may hold an address", cut(arg, 40))
 	} else if i := strings.IndexByte(arg, ':'); i > 0 {
 		host, port = arg[:i], arg[i+1:]
 	} else if _, _, ok := portRange(arg); ok {
@@ -484,7 +484,6 @@ func (n *nginx) judge(s *nginxServer) []Listener {
 		r := Listener{
 			Program: "nginx", File: name, Text: l.text,
 			Address: l.address, Port: l.port, UDP: l.udp, Family: l.family,
-			insert: l.at.end,
 		}
 		r.Line, r.Column = n.position(s.file, l.at)
 		if r.Doubt = l.doubt; r.Doubt == "" && s.doubt != "" {
@@ -501,7 +500,7 @@ func (n *nginx) judge(s *nginxServer) []Listener {
 
 // judgeSilent judges a server without any listen.
 func (n *nginx) judgeSilent(s *nginxServer) Listener {
-	r := Listener{Program: "nginx", File: n.files[s.file].Name, Text: "server", Doubt: s.doubt, insert: s.at.end}
+	r := Listener{Program: "nginx", File: n.files[s.file].Name, Text: "server", Doubt: s.doubt}
 	r.Line, r.Column = n.position(s.file, s.at)
 	if s.context == "stream" || s.context == "mail" {
 		r.Doubt = `nginx exits: no "listen" is defined`
@@ -521,7 +520,7 @@ func (n *nginx) judgeSilent(s *nginxServer) Listener {
 		beside = true
 	}
 	r.Fault, r.Reason = IPv4Only, "binds 0.0.0.0 only (port 80 as root, else 8000)"
-	r.Fix = "listen 80; listen [::]:80;"
+	n.add(s, s.at.end, "listen 80; listen [::]:80;", &r)
 	if r.Doubt == "" && !s.http {
 		r.Doubt = "it may be a stream or mail server"
 	}
@@ -577,7 +576,7 @@ func (n *nginx) judgeListen(s *nginxServer, i int, r *Listener) {
 		case o.family == IPv4 && o.wildcard && j < i:
 			once = false
 		case o.family == Unknown && r.Doubt == "":
-			r.Doubt = fmt.Sprintf("%q may be IPv6", cut(o.text))
+			r.Doubt = fmt.Sprintf("%q may be IPv6", cut(o.text, 40))
 		}
 	}
 	switch {
@@ -587,19 +586,20 @@ func (n *nginx) judgeListen(s *nginxServer, i int, r *Listener) {
 		}
 		return
 	case len(exact) > 0 && r.Doubt == "":
-		r.Doubt = fmt.Sprintf("%q may be the one that matters", cut(exact[0].text))
+		r.Doubt = fmt.Sprintf("%q may be the one that matters", cut(exact[0].text, 40))
 	}
 	r.Fault = IPv4Only
 	if !l.wildcard {
 		if r.Reason = "binds an IPv4 address only"; !taken {
 			r.Reason += "; where the pod lacks it, nginx exits"
 		}
+		r.Advice = "give an IPv6 address"
 		if r.Doubt == "" && strings.HasPrefix(l.address, "169.254.") {
 			r.Doubt = "a link-local address is the node's own"
 		}
 		return
 	}
-	r.Reason = "binds 0.0.0.0 only"
+	r.Reason, r.Advice = "binds 0.0.0.0 only", "listen on [::] for the same ports"
 	if r.Doubt == "" && s.refuses && beside > len(wild) {
 		r.Doubt = refusesDoubt
 	}
@@ -617,7 +617,13 @@ func (n *nginx) judgeListen(s *nginxServer, i int, r *Listener) {
 		}
 		fix = append(fix, l.words[j+2])
 	}
-	r.Fix = strings.Join(fix, " ") + ";"
+	n.add(s, l.at.end, strings.Join(fix, " ")+";", r)
+}
+
+// add makes a directive after offset end the way out.
+func (n *nginx) add(s *nginxServer, end int, directive string, r *Listener) {
+	r.Advice = `add "` + cut(directive, 80) + `"`
+	r.Edits = []Edit{addLine(n.files[s.file], end, directive)}
 }
 
 const (
@@ -641,8 +647,8 @@ func (n *nginx) reusePort(l *nginxListen) bool {
 
 // conflict sets the fault of r, an IPv4 listener of s that meets the socket dual.
 func (n *nginx) conflict(s *nginxServer, dual *nginxListen, r *Listener) {
-	r.Fault = Conflict
-	r.Reason = fmt.Sprintf("cannot bind beside %q, which takes IPv4 too: nginx exits", cut(dual.text))
+	r.Fault, r.Advice = Conflict, "remove one of the two"
+	r.Reason = fmt.Sprintf("cannot bind beside %q, which takes IPv4 too: nginx exits", cut(dual.text, 40))
 	if r.Doubt == "" && dual.file != s.file {
 		r.Doubt = fmt.Sprintf("nginx may not load %q with it", n.files[dual.file].Name)
 	}
@@ -733,4 +739,20 @@ func (n *nginx) position(file int, at statement) (line, column int) {
 	lines := n.parse(file).lines
 	line = sort.SearchInts(lines, offset+1)
 	return line, 1 + offset - lines[line-1]
+}
+
+// nginxCases are the forms that people meet; e2e/listen/nginx_test.go has many more, with their conflicts.
+func nginxCases() []Case {
+	var out []Case
+	for _, c := range []struct {
+		listen string
+		binds  Family
+	}{
+		{"listen 80;", IPv4}, {"listen *:80;", IPv4}, {"listen 0.0.0.0:80 default_server;", IPv4}, {"listen 80; # listen [::]:80;\n", IPv4}, {"", IPv4},
+		{"listen 80; listen [::]:80;", Dual}, {"listen [::]:80 ipv6only=off;", Dual}, {"listen [::]:80;", IPv6},
+		{"listen 127.0.0.1:80;", Loopback}, {"listen 80; listen [::]:80 ipv6only=off;", Unknown},
+	} {
+		out = append(out, Case{File: "nginx.conf", Config: "http { server { " + c.listen + " location / { return 204; } } }\n", Port: "80", Binds: c.binds})
+	}
+	return out
 }

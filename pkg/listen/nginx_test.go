@@ -27,8 +27,11 @@ func describe(l Listener) string {
 	if l.Fault != None {
 		s += "; " + l.Fault.String() + ": " + l.Reason
 	}
-	if l.Fix != "" {
-		s += fmt.Sprintf("; add %q", l.Fix)
+	if l.Advice != "" {
+		s += "; " + l.Advice
+	}
+	if l.Fault != None && !l.Fixable() {
+		s += " (by hand)"
 	}
 	if l.Doubt != "" {
 		s += "; doubt: " + l.Doubt
@@ -94,10 +97,10 @@ func check(t *testing.T, files []File) {
 		repaired = append(repaired, File{f.Name, Repair(f, listeners)})
 	}
 	for _, l := range listeners {
-		if (l.Fault == None) != (l.Reason == "") || l.Fix != "" && l.Fault != IPv4Only {
+		if (l.Fault == None) != (l.Reason == "") || l.Fixable() && l.Fault != IPv4Only {
 			t.Errorf("fault, reason and fix disagree: %s", describe(l))
 		}
-		if strings.ContainsAny(l.Text+l.Fix+l.Reason+l.Doubt, "\n\r") {
+		if strings.ContainsAny(l.Text+l.Advice+l.Reason+l.Doubt, "\n\r") {
 			t.Errorf("more than one line: %s", describe(l))
 		}
 		if in := lines[l.File]; l.Line < 1 || l.Line > len(in) || l.Column < 1 || l.Column > len(in[l.Line-1]) {
@@ -109,7 +112,7 @@ func check(t *testing.T, files []File) {
 		t.Errorf("repaired files have %d listeners, had %d", len(after), len(listeners))
 	}
 	for _, l := range after {
-		if l.Fix != "" {
+		if l.Fixable() {
 			t.Errorf("not repaired: %s", describe(l))
 		}
 	}

@@ -139,7 +139,10 @@ func (a At) in(doc *manifest.Document, f *rules.Finding) At {
 // AddFinding adds a fault of the object at a place.
 func (r *Report) AddFinding(at At, doc *manifest.Document, f rules.Finding, by Repair) {
 	at = at.in(doc, &f)
-	source, caret := excerpt(doc.SourceNear(at.Line, at.Column, maxSource+1))
+	var source, caret string
+	if at.Kind != "Secret" { // whose text is nobody's business
+		source, caret = excerpt(doc.SourceNear(at.Line, at.Column, maxSource+1))
+	}
 	r.Findings = append(r.Findings, Finding{
 		At: at, Rule: f.Rule.ID, Level: f.Level.String(), Path: f.Path.String(), Message: f.Message,
 		Fixable: f.Fix != nil, Repaired: by != Nobody,

@@ -3,16 +3,15 @@ package rules
 // All returns the rules in the order in which they are applied and reported. service-headless comes before
 // service-ip-family: what becomes headless needs no address.
 func All() []*Rule {
-	return []*Rule{
+	out := []*Rule{
 		serviceHeadless(),
 		serviceIPFamily(),
 		apiServerHost(),
 		podIPPool(),
 		podIPPoolValue(),
 		hostPortIPv4(),
-		listenNginx(),
-		sixgateAnnotation(),
 	}
+	return append(append(out, listenRules()...), sixgateAnnotation())
 }
 
 // IDs returns the IDs of All.

@@ -1,9 +1,30 @@
 package rules
 
+import (
+	"slices"
+	"strconv"
+)
+
 // An Index holds what the other objects of the same input say about an object. A nil Index knows nothing.
 type Index struct {
 	dialled   map[string]string // "namespace/name" of a Service -> what the API server dials it for
 	templates map[labelled][]template
+	mounts    map[string][]mount   // by "namespace/name" of a ConfigMap
+	services  map[string][]service // by namespace
+}
+
+// A mount is a pod template that uses a ConfigMap.
+type mount struct {
+	labels  map[string]any
+	dialled map[string]bool // ports that its containers and probes name
+	all     bool            // one of them cannot be told
+}
+
+// A service is what a Service dials.
+type service struct {
+	selector map[string]any
+	ports    map[string]bool // target ports
+	named    bool            // one of them is a name
 }
 
 // labelled are the templates of a namespace that have a label; with no key all of them.
@@ -16,7 +37,7 @@ type template struct {
 
 // NewIndex indexes the objects of one input; namespace is that of objects which name none.
 func NewIndex(objects []*Object, namespace string) *Index {
-	x := &Index{dialled: map[string]string{}, templates: map[labelled][]template{}}
+	x := &Index{dialled: map[string]string{}, templates: map[labelled][]template{}, mounts: map[string][]mount{}, services: map[string][]service{}}
 	for _, o := range objects {
 		ns := o.Namespace()
 		if ns == "" {
@@ -24,6 +45,7 @@ func NewIndex(objects []*Object, namespace string) *Index {
 		}
 		if pod, ok := podPath(o); ok {
 			t := podTemplate(o, pod)
+			x.mount(o, pod, ns, t.labels)
 			x.templates[labelled{namespace: ns}] = append(x.templates[labelled{namespace: ns}], t)
 			for k, v := range t.labels {
 				if value, ok := v.(string); ok && k != "" {
@@ -39,6 +61,8 @@ func NewIndex(objects []*Object, namespace string) *Index {
 			for i := range o.List("webhooks") {
 				x.dial(o.Map("webhooks", i, "clientConfig", "service"), who)
 			}
+		case "/Service":
+			x.services[ns] = append(x.services[ns], dials(o))
 		case "apiregistration.k8s.io/APIService":
 			x.dial(o.Map("spec", "service"), who)
 		case "apiextensions.k8s.io/CustomResourceDefinition":
@@ -46,6 +70,52 @@ func NewIndex(objects []*Object, namespace string) *Index {
 		}
 	}
 	return x
+}
+
+// mount notes the ConfigMaps that a pod template uses, as volumes or whole environments.
+func (x *Index) mount(o *Object, pod Path, namespace string, labels map[string]any) {
+	var names []string
+	for i := range o.List(pod.With("spec", "volumes")...) {
+		at := pod.With("spec", "volumes", i)
+		names = append(names, o.Str(at.With("configMap", "name")...))
+		for j := range o.List(at.With("projected", "sources")...) {
+			names = append(names, o.Str(at.With("projected", "sources", j, "configMap", "name")...))
+		}
+	}
+	for _, c := range containers(o, pod) {
+		for i := range o.List(c.path.With("envFrom")...) {
+			names = append(names, o.Str(c.path.With("envFrom", i, "configMapRef", "name")...))
+		}
+	}
+	names = slices.DeleteFunc(names, func(n string) bool { return n == "" })
+	if len(names) == 0 {
+		return
+	}
+	ports, all := podPorts(o, pod)
+	m := mount{labels: labels, dialled: map[string]bool{}, all: all}
+	for _, p := range ports {
+		m.dialled[p] = true
+	}
+	slices.Sort(names)
+	for _, n := range slices.Compact(names) {
+		x.mounts[namespace+"/"+n] = append(x.mounts[namespace+"/"+n], m)
+	}
+}
+
+func dials(o *Object) service {
+	s := service{selector: o.Map("spec", "selector"), ports: map[string]bool{}}
+	for i := range o.List("spec", "ports") {
+		v, ok := o.Get("spec", "ports", i, "targetPort")
+		if !ok {
+			v, _ = o.Get("spec", "ports", i, "port")
+		}
+		if n, ok := integer(v); ok {
+			s.ports[strconv.FormatInt(n, 10)] = true
+		} else {
+			s.named = true
+		}
+	}
+	return s
 }
 
 func (x *Index) dial(service map[string]any, who string) {
@@ -112,4 +182,24 @@ func selects(selector, labels map[string]any) bool {
 		}
 	}
 	return true
+}
+
+// exposes reports whether others may dial the port of a listener that a ConfigMap configures: false only where every pod template
+// of the input that mounts the ConfigMap, and every Service that selects it, names other ports.
+func (req *Request) exposes(l listener) bool {
+	if req.Index == nil || req.Object.Kind() != "ConfigMap" || !isNumber(l.Port) {
+		return true
+	}
+	users := req.Index.mounts[req.Namespace+"/"+req.Object.Name()]
+	for _, u := range users {
+		if u.all || u.dialled[l.Port] {
+			return true
+		}
+		for _, s := range req.Index.services[req.Namespace] {
+			if len(s.selector) > 0 && selects(s.selector, u.labels) && (s.named || s.ports[l.Port]) {
+				return true
+			}
+		}
+	}
+	return len(users) == 0
 }

@@ -17,6 +17,8 @@ import (
 type Object struct {
 	root map[string]any
 	ops  []jsonpatch.Operation
+
+	listening *listening // what rules about listeners share
 }
 
 // ParseObject decodes one JSON object. Integers keep their value up to 64 bits. It fails if raw is not a JSON object.

@@ -35,6 +35,7 @@ type Policy struct {
 	Exclude      Exclude            `yaml:"exclude"`
 	Exceptions   []Exception        `yaml:"exceptions"`
 	ForbidOptOut []ForbidOptOut     `yaml:"forbidOptOut"`
+	Secrets      bool               `yaml:"secrets"` // look for configuration of servers in Secrets too
 }
 
 // Cluster is what is true of the target cluster.
@@ -381,7 +382,7 @@ func (p *Policy) check(root *yaml.Node, found *problems) {
 	for _, id := range slices.Sorted(maps.Keys(p.Rules)) {
 		set, path := p.Rules[id], Path{"rules", id}
 		rule(path, id)
-		if i := slices.IndexFunc(All(), func(r *Rule) bool { return r.ID == id }); i >= 0 && set.Mutate != nil && *set.Mutate && !All()[i].Mutate {
+		if i := slices.IndexFunc(All(), func(r *Rule) bool { return r.ID == id }); i >= 0 && set.Mutate != nil && *set.Mutate && !All()[i].Mutate && !All()[i].MayMutate {
 			bad(path.With("mutate"), "the webhook has no repair for this rule; leave it out")
 		}
 	}

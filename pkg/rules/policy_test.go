@@ -74,10 +74,10 @@ func TestReadPolicyErrors(t *testing.T) {
 		"rules: {host-port-ipv4: {mutate: 1}}\n":         `line 3: rules["host-port-ipv4"].mutate: "1" must be true or false`,
 		"rules: {host-port-ipv4: {mutate: \"true\"}}\n":  `line 3: rules["host-port-ipv4"].mutate: "true" must be true or false`,
 		// levels
-		"rules: {listen-nginx: error}\n":          `line 3: rules["listen-nginx"]: "error" must be off, warn or deny`,
-		"rules: {listen-nginx: {level: Deny}}\n":  `line 3: rules["listen-nginx"].level: "Deny" must be off, warn or deny`,
-		"rules: {listen-nginx: none}\n":           `line 3: rules["listen-nginx"]: "none" must be off, warn or deny`,
-		"rules: {listen-nginx: {mutate: true}}\n": `line 3: rules["listen-nginx"].mutate: the webhook has no repair for this rule; leave it out`,
+		"rules: {listen-nginx: error}\n":                `line 3: rules["listen-nginx"]: "error" must be off, warn or deny`,
+		"rules: {listen-nginx: {level: Deny}}\n":        `line 3: rules["listen-nginx"].level: "Deny" must be off, warn or deny`,
+		"rules: {listen-nginx: none}\n":                 `line 3: rules["listen-nginx"]: "none" must be off, warn or deny`,
+		"rules: {sixgate-annotation: {mutate: true}}\n": `line 3: rules["sixgate-annotation"].mutate: the webhook has no repair for this rule; leave it out`,
 		// cluster
 		"cluster: {families: [ipv6]}\n":                 `line 3: cluster.families[0]: "ipv6" must be one of IPv4, IPv6; did you mean "IPv6"?`,
 		"cluster: {families: [IPv6, IPv6]}\n":           `line 3: cluster.families[1]: "IPv6" is there twice`,

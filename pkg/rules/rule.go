@@ -53,7 +53,9 @@ type Target struct {
 	// fight, and its Pods are repaired anyway.
 	Leaf bool
 	// Cluster is true for a resource without namespace.
-	Cluster    bool
+	Cluster bool
+	// Asked targets are looked at only where the policy says so, and are not registered: Secrets.
+	Asked      bool
 	Operations []Operation
 }
 
@@ -64,6 +66,8 @@ type Rule struct {
 	Since  string // the first version that has it
 	Level  Level  // verdict on what is left unrepaired, by default; None: a pure addition
 	Mutate bool   // the webhook applies the fixes of leaf objects; otherwise only a person or `sixgate fix` does
+	// MayMutate: the webhook applies them too where the policy says so.
+	MayMutate bool
 	// Targets are what it looks at.
 	Targets []Target
 	// Check returns the faults. It is pure: no I/O, and it changes nothing.

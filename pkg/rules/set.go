@@ -25,7 +25,7 @@ type Active struct {
 }
 
 // AtMutate reports whether the rule has anything to do or to say before the API server validates objects of this kind.
-func (a *Active) AtMutate() bool { return a.Rule.Mutate && a.leaf }
+func (a *Active) AtMutate() bool { return (a.Rule.Mutate || a.Mutate) && a.leaf }
 
 // Repairs reports whether the webhook applies the fixes of this rule to objects of the kind that was looked up.
 func (a *Active) Repairs() bool { return a.Mutate && a.leaf }
@@ -47,13 +47,16 @@ func NewSet(p *Policy) *Set {
 				a.Level = set.Level
 			}
 			if set.Mutate != nil {
-				a.Mutate = a.Mutate && *set.Mutate
+				a.Mutate = (r.Mutate || r.MayMutate) && *set.Mutate
 			}
 		}
 		if a.Level == Off {
 			continue
 		}
 		for _, t := range r.Targets {
+			if t.Asked && !p.Secrets {
+				continue
+			}
 			a := a
 			a.leaf = t.Leaf
 			s.byKey[t.key()] = append(s.byKey[t.key()], &a)

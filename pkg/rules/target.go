@@ -7,7 +7,8 @@ var (
 	targetService   = Target{Version: "v1", Resource: "services", Kind: "Service", Leaf: true, Operations: both}
 	targetPod       = Target{Version: "v1", Resource: "pods", Kind: "Pod", Leaf: true, Operations: both}
 	targetEphemeral = Target{Version: "v1", Resource: "pods", Kind: "Pod", Subresource: "ephemeralcontainers", Leaf: true, Operations: []Operation{Update}}
-	targetConfigMap = Target{Version: "v1", Resource: "configmaps", Kind: "ConfigMap", Operations: both}
+	targetConfigMap = Target{Version: "v1", Resource: "configmaps", Kind: "ConfigMap", Leaf: true, Operations: both}
+	targetSecret    = Target{Version: "v1", Resource: "secrets", Kind: "Secret", Leaf: true, Asked: true, Operations: both}
 	targetNamespace = Target{Version: "v1", Resource: "namespaces", Kind: "Namespace", Cluster: true, Operations: both}
 )
 

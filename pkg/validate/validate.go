@@ -68,7 +68,7 @@ func untouched(req *rules.Request) bool {
 		return false
 	}
 	now, then := req.Object.Root(), req.Old.Root()
-	for _, key := range []string{"spec", "data", "template"} {
+	for _, key := range []string{"spec", "data", "stringData", "template"} {
 		if !reflect.DeepEqual(now[key], then[key]) {
 			return false
 		}

@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
+	"github.com/sixgate/sixgate/pkg/listen"
 	"github.com/sixgate/sixgate/pkg/rules"
 )
 
@@ -41,9 +42,29 @@ func generate() (map[string][]byte, error) {
 	for _, r := range rules.All() {
 		files["docs/rules/"+r.ID+".md"] = page(r)
 	}
+	files["docs/listen.md"] = programs()
 	var err error
 	files["config/webhook/registrations.yaml"], err = registrations()
+	for name, c := range map[string]struct{ kind, resource string }{
+		"repair-configmaps": {"MutatingWebhookConfiguration", "configmaps"},
+		"secrets":           {"ValidatingWebhookConfiguration", "secrets"},
+	} {
+		files["config/webhook/components/"+name+"/kustomization.yaml"] = component(c.kind, c.resource)
+	}
 	return files, err
+}
+
+// component registers one more resource, for what a policy asks for.
+func component(kind, resource string) []byte {
+	return fmt.Appendf(nil, `%sapiVersion: kustomize.config.k8s.io/v1alpha1
+kind: Component
+patches:
+- target: {kind: %s, name: sixgate}
+  patch: |
+    - op: add
+      path: /webhooks/0/rules/-
+      value: {apiGroups: [""], apiVersions: [v1], operations: [CREATE, UPDATE], resources: [%s], scope: Namespaced}
+`, header, kind, resource)
 }
 
 func index() []byte {
@@ -60,6 +81,57 @@ func page(r *rules.Rule) []byte {
 		r.ID, r.Title, level(r), repairs(r), r.Since, rules.Doc(r.ID))
 }
 
+// programs is the page of what programs bind.
+func programs() []byte {
+	var b bytes.Buffer
+	b.WriteString(`<!-- Generated from pkg/listen by ` + "`make generate`" + `; do not edit. -->
+# What programs bind
+
+One row is one form of configuration, and who reaches the port in a pod that has an IPv6 address and 127.0.0.1. "Run" means: e2e/listen
+starts the real program with this form, connects over IPv4 and IPv6, repairs the text, and does the same again. "Read" means that the
+program's documentation or source says so. ↵ is a new line.
+
+`)
+	for _, p := range listen.Programs() {
+		fmt.Fprintf(&b, "## %s\n\nRule: [%s](rules/%s.md).", p.Name, p.Rule, p.Rule)
+		if p.Ran != "" {
+			fmt.Fprintf(&b, " Run: %s.", p.Ran)
+		}
+		if p.Source != "" {
+			fmt.Fprintf(&b, " Read: %s.", p.Source)
+		}
+		b.WriteString("\n\n")
+		if p.Cases == nil {
+			continue
+		}
+		b.WriteString("| where | configuration | reached by | proven by | repaired |\n| --- | --- | --- | --- | --- |\n")
+		for _, c := range p.Cases() {
+			where, by, how, repaired := c.File, c.Binds.String(), "run", ""
+			if where == "" {
+				where = "command line"
+			}
+			if c.Binds == listen.Unknown {
+				by = "nobody, or not known"
+			}
+			if c.NotRun != "" {
+				how = "read (" + c.NotRun + ")"
+			}
+			if fixed := c.Repaired().Config; fixed != c.Config {
+				repaired = code(fixed)
+			}
+			fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", where, code(c.Config), by, how, repaired)
+		}
+		b.WriteString("\n")
+	}
+	return b.Bytes()
+}
+
+// code is a text as code in one cell of a table.
+func code(text string) string {
+	text = strings.Join(strings.Split(strings.TrimSpace(text), "\n"), " ↵ ")
+	return "`" + strings.NewReplacer("|", "\\|", "`", "'").Replace(text) + "`"
+}
+
 func level(r *rules.Rule) string {
 	if r.Level == rules.None {
 		return "—"
@@ -68,8 +140,11 @@ func level(r *rules.Rule) string {
 }
 
 func repairs(r *rules.Rule) string {
-	if r.Mutate {
+	switch {
+	case r.Mutate:
 		return "yes"
+	case r.MayMutate:
+		return "where the policy says so"
 	}
 	return "no"
 }
@@ -82,7 +157,7 @@ func registrations() ([]byte, error) {
 			if t.Leaf && r.Mutate {
 				mutating = append(mutating, t)
 			}
-			if t.Subresource == "" {
+			if t.Subresource == "" && !t.Asked {
 				validating = append(validating, t)
 			}
 		}

@@ -1,0 +1,442 @@
+package listen
+
+import (
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/distribution/reference"
+	"mvdan.cc/sh/v3/syntax"
+)
+
+// A Process is one container as it is started.
+type Process struct {
+	Image string // as written; "" if unknown
+	// Command replaces the image's ENTRYPOINT, Args its CMD, as in a Kubernetes container. The Name of a word is the caller's.
+	Command, Args []File
+	Env           []Variable
+}
+
+// A Variable of the environment. The Name of its Value is the caller's.
+type Variable struct {
+	Name  string
+	Value File
+	Known bool // false if the value comes from elsewhere, as from a Secret
+}
+
+// A Command is one program with its arguments: the process itself, or a command of the shell script that it runs.
+type Command struct {
+	Program string   // base name of the executable, without wrappers such as exec, env, tini and python -m; "" if only the image knows
+	Image   string   // last path element of the image's name, without tag; "" if unknown
+	Exec    *Word    // the executable as it is written; the image's name, of a File without name, if only that is known
+	Args    []*Word  // without the executable
+	Env     []EnvVar // of the container, then assignments of the shell, so the last one counts
+	Doubt   string   // why the command may not be run; "" if it certainly is
+}
+
+// An EnvVar is a variable that a Command sees.
+type EnvVar struct {
+	Name  string
+	Known bool
+	*Word // its value; nil if unknown
+}
+
+// A Word is an argument or value, and where it is written.
+type Word struct {
+	Text  string
+	file  string
+	base  string // the whole text that has the word
+	parts []part // how Text is written
+	shell bool
+}
+
+// A part is a run of Text that is written as it is.
+type part struct {
+	text, source, length int
+	quote                byte // ' or ", or 0
+}
+
+func plainWord(f File) *Word {
+	return &Word{Text: f.Text, file: f.Name, base: f.Text, parts: []part{{0, 0, len(f.Text), 0}}}
+}
+
+// ReadProcess returns the listeners of what a container runs.
+func ReadProcess(p Process) []Listener {
+	commands := p.commands()
+	return append(listeners(commands), wildcards(commands)...)
+}
+
+// isShellScript reports whether a file is one for a POSIX shell.
+func isShellScript(f File) bool {
+	first, _, _ := strings.Cut(f.Text, "\n")
+	if strings.HasPrefix(first, "#!") {
+		return strings.Contains(first, "sh")
+	}
+	return strings.HasSuffix(f.Name, ".sh")
+}
+
+// readScript returns the listeners of the commands in a shell script. Nobody knows who runs it, so all are in doubt.
+func readScript(f File) []Listener {
+	if !slices.ContainsFunc(Programs(), func(p Program) bool {
+		return slices.ContainsFunc(p.Names, func(n string) bool { return strings.Contains(f.Text, n) })
+	}) {
+		return nil
+	}
+	c := &Command{Doubt: "the script may not be run"}
+	return listeners(c.script(plainWord(f)))
+}
+
+func listeners(commands []*Command) []Listener {
+	type place struct {
+		program, file, text, address, port string
+		line, column                       int
+	}
+	var out []Listener
+	seen := map[place]int{} // a variable of the container is told about once, not for every command of its script
+	for _, c := range commands {
+		for _, program := range Programs() {
+			if program.Run == nil || !c.is(program) {
+				continue
+			}
+			for _, l := range named(program, program.Run(c)) {
+				if l.Doubt == "" {
+					l.Doubt = c.Doubt
+				}
+				p := place{l.Program, l.File, l.Text, l.Address, l.Port, l.Line, l.Column}
+				if i, again := seen[p]; again {
+					if l.Doubt == "" {
+						out[i] = l
+					}
+					continue
+				}
+				seen[p] = len(out)
+				out = append(out, l)
+			}
+		}
+	}
+	return out
+}
+
+// is reports whether c runs p. The image counts only where the executable is its own: an unknown executable in a known image
+// may be anything, and so may a shell.
+func (c *Command) is(p Program) bool {
+	return p.Any || c.claimedBy(p)
+}
+
+// claimedBy reports whether the executable or the image is p's own.
+func (c *Command) claimedBy(p Program) bool {
+	if c.Program != "" {
+		return slices.Contains(p.Names, c.Program)
+	}
+	return slices.Contains(p.Images, c.Image)
+}
+
+// commands are the commands that p certainly or possibly runs: one, or those of its shell script.
+func (p *Process) commands() []*Command {
+	c := &Command{Image: imageName(p.Image), Exec: plainWord(File{Text: p.Image})}
+	for _, v := range p.Env[:min(len(p.Env), maxVariables)] {
+		e := EnvVar{Name: v.Name, Known: v.Known}
+		if v.Known {
+			e.Word = plainWord(v.Value)
+		}
+		c.Env = append(c.Env, e)
+	}
+	var words []*Word
+	for _, f := range append(slices.Clone(p.Command), p.Args...) {
+		words = append(words, plainWord(f))
+	}
+	if len(p.Command) > 0 {
+		return c.unwrap(words)
+	}
+	// The entrypoint of most official images runs its arguments, or takes them as its own if the first is a flag.
+	if len(words) > 0 && !strings.HasPrefix(words[0].Text, "-") && knownProgram(base(words[0].Text)) {
+		return c.unwrap(words)
+	}
+	c.Args = words
+	return []*Command{c}
+}
+
+// maxVariables is how many variables of a container are read.
+const maxVariables = 1000
+
+// imageName is the last path element of an image reference, without tag and digest.
+func imageName(image string) string {
+	ref, err := reference.ParseNormalizedNamed(image)
+	if err != nil {
+		return ""
+	}
+	return path.Base(reference.Path(ref))
+}
+
+func base(executable string) string { return path.Base(executable) }
+
+func knownProgram(name string) bool {
+	switch name {
+	case "sh", "bash", "ash", "dash", "env", "exec", "tini", "dumb-init", "python", "python3", "bundle", "npm", "npx", "java", "node", "php":
+		return true
+	}
+	return slices.ContainsFunc(Programs(), func(p Program) bool { return slices.Contains(p.Names, name) })
+}
+
+// maxScript is the longest shell script that is read: longer ones than this are not found in manifests.
+const maxScript = 1 << 16
+
+// unwrap finds the program in argv, behind what only starts it. c is changed.
+func (c *Command) unwrap(argv []*Word) []*Command {
+	for len(argv) > 0 {
+		name := base(argv[0].Text)
+		rest := argv[1:]
+		switch {
+		case name == "sh" || name == "bash" || name == "ash" || name == "dash":
+			for i, w := range rest {
+				if strings.HasPrefix(w.Text, "-") && !strings.HasPrefix(w.Text, "--") && strings.HasSuffix(w.Text, "c") && i+1 < len(rest) {
+					return c.script(rest[i+1])
+				}
+				if !strings.HasPrefix(w.Text, "-") {
+					break
+				}
+			}
+			c.Program, c.Exec = name, argv[0]
+			return []*Command{c}
+		case name == "env" || name == "exec" || name == "nohup" || name == "tini" || name == "dumb-init" || name == "catatonit" || name == "setpriv" || name == "opentelemetry-instrument" || name == "ddtrace-run":
+			for len(rest) > 0 && strings.HasPrefix(rest[0].Text, "-") && rest[0].Text != "--" {
+				rest = rest[1:]
+			}
+			if len(rest) > 0 && rest[0].Text == "--" {
+				rest = rest[1:]
+			}
+			for name == "env" && len(rest) > 0 && strings.Contains(rest[0].Text, "=") {
+				variable, _, _ := strings.Cut(rest[0].Text, "=")
+				c.Env = append(slices.Clip(c.Env), EnvVar{variable, true, rest[0].after(len(variable) + 1)})
+				rest = rest[1:]
+			}
+			argv = rest
+			continue
+		case strings.HasSuffix(name, "entrypoint.sh") && len(rest) > 0 && knownProgram(base(rest[0].Text)):
+			argv = rest // as official images do
+			continue
+		case (name == "gosu" || name == "su-exec" || name == "chpst") && len(rest) > 0:
+			argv = rest[1:]
+			continue
+		case (name == "bundle" || name == "npm" || name == "yarn" || name == "pnpm") && len(rest) > 1 && rest[0].Text == "exec",
+			(name == "poetry" || name == "pipenv" || name == "uv" || name == "conda") && len(rest) > 1 && rest[0].Text == "run":
+			if argv = rest[1:]; len(argv) > 1 && argv[0].Text == "--" {
+				argv = argv[1:]
+			}
+			continue
+		case name == "npx" && len(rest) > 0 && !strings.HasPrefix(rest[0].Text, "-"):
+			argv = rest
+			continue
+		case strings.HasPrefix(name, "python"):
+			for len(rest) > 0 && (rest[0].Text == "-u" || rest[0].Text == "-O" || rest[0].Text == "-B") {
+				rest = rest[1:]
+			}
+			switch {
+			case len(rest) > 1 && rest[0].Text == "-m":
+				c.Program, c.Exec, c.Args = rest[1].Text, rest[1], rest[2:]
+				return []*Command{c}
+			case len(rest) > 0 && path.IsAbs(rest[0].Text) && strings.Contains(rest[0].Text, "/bin/"), len(rest) > 0 && base(rest[0].Text) == "manage.py":
+				argv = rest
+				continue
+			}
+		}
+		c.Program, c.Exec, c.Args = name, argv[0], rest
+		return []*Command{c}
+	}
+	return []*Command{c}
+}
+
+// script returns the commands of a shell script, each with the assignments before it. A script that cannot be read, or is too
+// long, has none. Kubernetes' $(NAME) reads as a command substitution of the same length.
+func (c *Command) script(w *Word) []*Command {
+	if len(w.Text) > maxScript || len(w.parts) != 1 {
+		return nil
+	}
+	file, err := syntax.NewParser(syntax.Variant(syntax.LangBash)).Parse(strings.NewReader(w.Text), "")
+	if err != nil {
+		return nil
+	}
+	env := slices.Clip(c.Env)
+	var out []*Command
+	syntax.Walk(file, func(n syntax.Node) bool {
+		switch n := n.(type) {
+		case *syntax.IfClause, *syntax.CaseClause, *syntax.WhileClause, *syntax.ForClause, *syntax.FuncDecl, *syntax.CmdSubst, *syntax.ProcSubst, *syntax.TestClause:
+			_ = n
+			return false // whether it runs depends on what it meets
+		case *syntax.DeclClause:
+			if n.Variant.Value == "export" {
+				env = append(env, w.assignments(n.Args)...)
+			}
+		case *syntax.CallExpr:
+			assigned := w.assignments(n.Assigns)
+			if len(n.Args) == 0 {
+				env = append(env, assigned...)
+				return true
+			}
+			sub := &Command{Image: c.Image, Exec: w.shellWord(n.Args[0]), Env: append(slices.Clip(env), assigned...), Doubt: c.Doubt}
+			var argv []*Word
+			for _, a := range n.Args {
+				argv = append(argv, w.shellWord(a))
+			}
+			if len(out) < maxCommands {
+				out = append(out, sub.unwrap(argv)...)
+			}
+		}
+		return true
+	})
+	return out
+}
+
+const maxCommands = 1000
+
+func (w *Word) assignments(list []*syntax.Assign) []EnvVar {
+	var out []EnvVar
+	for _, a := range list {
+		if a.Name == nil || a.Value == nil || a.Array != nil {
+			continue
+		}
+		out = append(out, EnvVar{a.Name.Value, true, w.shellWord(a.Value)})
+	}
+	return out
+}
+
+// shellWord is a word of the script w. Expansions stay as they are written.
+func (w *Word) shellWord(n *syntax.Word) *Word {
+	out := &Word{file: w.file, base: w.base, shell: true}
+	origin := w.parts[0].source - w.parts[0].text
+	var text strings.Builder
+	add := func(from, to syntax.Pos, quote byte) {
+		s, e := int(from.Offset()), int(to.Offset())
+		out.parts = append(out.parts, part{text.Len(), origin + s, e - s, quote})
+		text.WriteString(w.Text[s:e])
+	}
+	for _, p := range n.Parts {
+		switch p := p.(type) {
+		case *syntax.SglQuoted:
+			from, to := int(p.Left.Offset())+1, int(p.Right.Offset())
+			out.parts = append(out.parts, part{text.Len(), origin + from, to - from, '\''})
+			text.WriteString(w.Text[from:to])
+		case *syntax.DblQuoted:
+			for _, inner := range p.Parts {
+				add(inner.Pos(), inner.End(), '"')
+			}
+		default:
+			add(p.Pos(), p.End(), 0)
+		}
+	}
+	out.Text = text.String()
+	return out
+}
+
+// after is the rest of a word from an offset.
+func (w *Word) after(offset int) *Word {
+	out := *w
+	out.Text = w.Text[offset:]
+	out.parts = nil
+	for _, p := range w.parts {
+		if skip := max(offset-p.text, 0); skip <= p.length {
+			out.parts = append(out.parts, part{p.text + skip - offset, p.source + skip, p.length - skip, p.quote})
+		}
+	}
+	return &out
+}
+
+// slice is a part of a word.
+func (w *Word) slice(from, to int) *Word {
+	out := w.after(from)
+	out.Text = out.Text[:to-from]
+	for i, p := range out.parts {
+		if p.text+p.length > to-from {
+			out.parts[i].length = max(to-from-p.text, 0)
+		}
+	}
+	return out
+}
+
+// Replace is the edit that writes s instead of Text[from:to]; none where that part is not written in one piece.
+func (w *Word) Replace(from, to int, s string) []Edit {
+	for _, p := range w.parts {
+		if from < p.text || to > p.text+p.length {
+			continue
+		}
+		if w.shell {
+			if strings.ContainsAny(s, "'\"\\$`\n") {
+				return nil
+			}
+			if p.quote == 0 && (strings.ContainsAny(s, "[]*?{}|&;<>()# ~!") || s == "" && from == 0 && to == len(w.Text)) {
+				s = "'" + s + "'"
+			}
+		}
+		at := p.source + from - p.text
+		return []Edit{{w.file, at, at + to - from, s}}
+	}
+	return nil
+}
+
+// Listener is a listener that this word configures; text is how a message quotes it.
+func (w *Word) Listener(text, address, port string, family Family) Listener {
+	at := 0
+	if len(w.parts) > 0 {
+		at = min(w.parts[0].source, len(w.base))
+	}
+	l := Listener{File: w.file, Text: oneLine(text), Address: address, Port: port, Family: family}
+	l.Line, l.Column = position(w.base, at)
+	if family == IPv4 {
+		l.Fault, l.Reason = IPv4Only, binds0(address)
+	}
+	return l
+}
+
+// A Flag is one use of a command-line option.
+type Flag struct {
+	Name  string // as written: "--bind"
+	*Word        // its value
+}
+
+// String is the flag as a message quotes it.
+func (f Flag) String() string { return f.Name + " " + f.Text }
+
+// Flags returns the uses of options in order: --name value, --name=value, and for short ones -nvalue. Go's -name=value counts
+// too. A single dash is a name of its own: "-bind" is not "--bind".
+func (c *Command) Flags(names ...string) []Flag {
+	var out []Flag
+	for i := 0; i < len(c.Args); i++ {
+		w := c.Args[i]
+		if w.Text == "--" {
+			break
+		}
+		for _, name := range names {
+			rest, ok := strings.CutPrefix(w.Text, name)
+			switch {
+			case !ok:
+				continue
+			case rest == "" && i+1 < len(c.Args):
+				i++
+				out = append(out, Flag{name, c.Args[i]})
+			case strings.HasPrefix(rest, "="):
+				out = append(out, Flag{name, w.after(len(name) + 1)})
+			case rest != "" && len(name) == 2 && name[1] != '-':
+				out = append(out, Flag{name, w.after(2)})
+			default:
+				continue
+			}
+			break
+		}
+	}
+	return out
+}
+
+// Has reports whether an option without value is there.
+func (c *Command) Has(names ...string) bool {
+	return slices.ContainsFunc(c.Args, func(w *Word) bool { return slices.Contains(names, w.Text) })
+}
+
+// Var returns the last value of a variable. set is true also if the value is unknown; the word is nil then.
+func (c *Command) Var(name string) (w *Word, set bool) {
+	for i := len(c.Env) - 1; i >= 0; i-- {
+		if c.Env[i].Name == name && name != "" {
+			return c.Env[i].Word, true
+		}
+	}
+	return nil, false
+}

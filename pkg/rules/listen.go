@@ -1,0 +1,415 @@
+package rules
+
+import (
+	"cmp"
+	"encoding/base64"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/sixgate/sixgate/pkg/listen"
+)
+
+// listenFamilies are the families of programs, one rule each, in the order of the reports.
+func listenFamilies() []struct{ id, title string } {
+	return []struct{ id, title string }{
+		{"listen-nginx", "nginx server listens on IPv4 only"},
+		{"listen-apache", "Apache httpd listens on IPv4 only"},
+		{"listen-haproxy", "HAProxy binds IPv4 only"},
+		{"listen-envoy", "Envoy listener binds IPv4 only"},
+		{"listen-proxy", "Proxy or small web server listens on IPv4 only"},
+		{"listen-php", "PHP server listens on IPv4 only"},
+		{"listen-python-server", "Python server binds IPv4 only"},
+		{"listen-ruby-server", "Ruby server binds IPv4 only"},
+		{"listen-node", "Node.js server listens on IPv4 only"},
+		{"listen-rust", "Rust server binds IPv4 only"},
+		{"listen-dotnet", ".NET server listens on IPv4 only"},
+		{"listen-java", "JVM uses IPv4 only"},
+		{"listen-go", "Go server listens on IPv4 only"},
+		{"listen-redis", "Redis binds IPv4 only"},
+		{"listen-postgresql", "PostgreSQL serves IPv4 only"},
+		{"listen-mysql", "MySQL or MariaDB binds IPv4 only"},
+		{"listen-mongodb", "MongoDB listens on IPv4 only"},
+		{"listen-memcached", "memcached listens on IPv4 only"},
+		{"listen-clickhouse", "ClickHouse listens on IPv4 only"},
+		{"listen-message-broker", "Message broker listens on IPv4 only"},
+		{"listen-mail", "Mail server listens on IPv4 only"},
+		{"listen-dns", "DNS server listens on IPv4 only"},
+		{"listen-daemon", "Daemon listens on IPv4 only"},
+		{"listen-ceph", "Ceph daemon binds IPv4 only"},
+		{"listen-matrix", "Matrix server binds IPv4 only"},
+		{"listen-collabora", "Collabora Online listens on IPv4 only"},
+		{"listen-log-collector", "Log collector listens on IPv4 only"},
+		{"listen-kubernetes-component", "Kubernetes component is bound to an IPv4 address"},
+		{"listen-wildcard", "A program that is not known is told to bind 0.0.0.0"},
+	}
+}
+
+// listenRules refuse servers that no IPv6 client reaches: one rule for each family of programs in pkg/listen.
+//
+// Source: the programs of listen.Programs, most of them run in an IPv6-only network namespace (docs/listen.md, e2e/listen).
+func listenRules() []*Rule {
+	targets := append([]Target{targetConfigMap, targetSecret, targetPod}, workloads()...)
+	targets = append(targets,
+		Target{Group: "helm.cattle.io", Version: "v1", Resource: "helmcharts", Kind: "HelmChart", Operations: both},
+		Target{Group: "helm.cattle.io", Version: "v1", Resource: "helmchartconfigs", Kind: "HelmChartConfig", Operations: both})
+	var out []*Rule
+	for _, f := range listenFamilies() {
+		level := Deny
+		if f.id == "listen-wildcard" {
+			level = Warn
+		}
+		out = append(out, &Rule{
+			ID: f.id, Title: f.title, Since: "v0.1.0", Level: level, MayMutate: true, Targets: targets,
+			Check: func(req *Request) []Finding { return checkListen(f.id, req) },
+		})
+	}
+	return out
+}
+
+// A listener is what pkg/listen says of one text of an object.
+type listener struct {
+	listen.Listener
+	rule    string
+	path    Path
+	subject string // container or key
+	limit   Level  // None: the level of the rule
+	note    string // why there is a limit
+	edits   []textEdit
+}
+
+// A textEdit is a text of the object and what it becomes.
+type textEdit struct {
+	path Path
+	text string
+}
+
+func checkListen(rule string, req *Request) []Finding {
+	var out []Finding
+	for _, l := range listeners(req.Object) {
+		if l.rule != rule {
+			continue
+		}
+		f := Finding{
+			Path: l.path, Text: TextPos{l.Line, l.Column}, Subject: l.subject,
+			Value: l.Address + ":" + l.Port, Message: listenMessage(l.Listener), Limit: l.limit,
+		}
+		if last, _ := l.path[len(l.path)-1].(string); !strings.Contains(textAt(req.Object, l.path), "\n") && last != "valuesContent" && req.Object.Kind() != "ConfigMap" {
+			f.Text = TextPos{} // the field is the place
+		}
+		if req.Object.Kind() == "Secret" {
+			f.Text = TextPos{l.Line, 0}
+			f.Message = fmt.Sprintf("%s configuration %s; sixgate explain %s has the way out", l.Program, l.Reason, rule) // never a value
+		}
+		if !l.Certain() || l.Fault != listen.IPv4Only {
+			f.Limit = Warn
+		}
+		// A hostNetwork pod has the IPv4 address of its node.
+		if _, err := netip.ParseAddr(l.Address); err == nil && !l.Fixable() && !isUnspecified(l.Address) && req.Policy.Cluster.Nodes != "IPv6" {
+			f.Limit = Warn
+		}
+		if pod, ok := podPath(req.Object); ok && req.Policy.Cluster.Nodes != "IPv6" && req.Object.Bool(pod.With("spec", "hostNetwork")...) {
+			f.Limit = Warn
+		}
+		if f.Limit == None && !req.exposes(l) {
+			f.Limit, l.note = Warn, "no containerPort, probe or Service names port "+l.Port
+		}
+		if l.note != "" && l.Certain() {
+			f.Message += " (" + cut(clean(l.note), 60) + ")"
+		}
+		if len(l.edits) > 0 && mayEdit(req, l.edits) {
+			f.Fix = func(o *Object) {
+				// The place of an edit belongs to the texts as they were read: so are all of this rule made at once.
+				for _, l := range listeners(o) {
+					if l.rule == rule && mayEdit(req, l.edits) {
+						for _, e := range l.edits {
+							o.Set(e.path, e.text)
+						}
+					}
+				}
+			}
+			if set := req.Policy.Rules[rule]; set.Mutate != nil && *set.Mutate {
+				f.Changed = quote(l.Text) + " " + l.Reason + "; repaired: " + l.Advice
+			}
+		}
+		out = append(out, f)
+	}
+	return out
+}
+
+// mayEdit: the containers of a stored Pod cannot be changed. What was repaired when it was created is repaired again, so
+// that the same manifest can be applied again; everything else stays.
+func mayEdit(req *Request, edits []textEdit) bool {
+	if req.Object.Kind() != "Pod" || req.Operation != Update || req.Old == nil {
+		return true
+	}
+	return !slices.ContainsFunc(edits, func(e textEdit) bool { return textAt(req.Old, e.path) != e.text })
+}
+
+func listenMessage(l listen.Listener) string {
+	message := quote(l.Text) + " " + l.Reason
+	if l.Advice != "" {
+		message += "; " + cut(clean(l.Advice), 100)
+	}
+	if !l.Certain() {
+		message += " (unless " + cut(clean(l.Doubt), 60) + ")"
+	}
+	return message
+}
+
+// listeners returns the faulty listeners that an object configures. They are read once for each state of the object: all
+// rules of this file ask.
+func listeners(o *Object) []listener {
+	if o.listening == nil || o.listening.ops != len(o.ops) {
+		o.listening = &listening{ops: len(o.ops), found: readListeners(o, false)}
+	}
+	return o.listening.found
+}
+
+// listening is what listeners found when the object had so many edits.
+type listening struct {
+	ops   int
+	found []listener
+}
+
+// readListeners returns the faulty listeners, or all.
+func readListeners(o *Object, all bool) []listener {
+	switch o.Group() + "/" + o.Kind() {
+	case "/ConfigMap":
+		return readData(o, "data", plainText, all)
+	case "/Secret":
+		switch o.Str("type") {
+		case "helm.sh/release.v1", "kubernetes.io/tls", "kubernetes.io/service-account-token", "kubernetes.io/dockerconfigjson", "kubernetes.io/dockercfg":
+			return nil
+		}
+		return append(readData(o, "data", base64Text, all), readData(o, "stringData", plainText, all)...)
+	case "helm.cattle.io/HelmChart", "helm.cattle.io/HelmChartConfig":
+		return readChartValues(o, all)
+	}
+	pod, ok := podPath(o)
+	if !ok || isMirror(o) || isWindows(o, pod) {
+		return nil
+	}
+	var out []listener
+	for _, c := range containers(o, pod) {
+		out = append(out, readContainer(o, pod, c, all)...)
+	}
+	return out
+}
+
+// A Reading is one listener that an object configures, faulty or not; or, with an empty Program, a text that may configure one and
+// was not understood, so not judged.
+type Reading struct {
+	Path    Path
+	Text    TextPos
+	Program string
+	Says    string // what the listener binds, or why nothing is known
+}
+
+// Readings returns all that an object says about listeners.
+func Readings(o *Object) []Reading {
+	var out []Reading
+	read := map[string]bool{}
+	for _, l := range readListeners(o, true) {
+		read[l.path.String()] = true
+		says := fmt.Sprintf("%s binds %s", quote(l.Text), l.Family)
+		if l.Port != "" {
+			says += ", port " + cut(clean(l.Port), 40)
+		}
+		if l.Doubt != "" {
+			says += " (unless " + cut(clean(l.Doubt), 60) + ")"
+		}
+		if o.Kind() == "Secret" {
+			says = "binds " + l.Family.String()
+		}
+		out = append(out, Reading{l.path, TextPos{l.Line, 0}, l.Program, says})
+	}
+	if o.Kind() == "ConfigMap" && o.Group() == "" {
+		data := o.Map("data")
+		for _, key := range sortedKeys(data) {
+			path := Path{"data", key}
+			text, _ := data[key].(string)
+			if as := listen.Candidates(listen.File{Name: key, Text: text}); len(as) > 0 && !read[path.String()] {
+				out = append(out, Reading{Path: path, Says: "no listener was found: read as " + strings.Join(as, ", ")})
+			}
+		}
+	}
+	return out
+}
+
+// An encoding is how a field holds a text.
+type encoding struct {
+	decode func(string) (string, bool)
+	encode func(string) string
+}
+
+var (
+	plainText  = encoding{func(s string) (string, bool) { return s, true }, func(s string) string { return s }}
+	base64Text = encoding{
+		func(s string) (string, bool) {
+			b, err := base64.StdEncoding.DecodeString(s)
+			return string(b), err == nil && utf8.Valid(b)
+		},
+		func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) },
+	}
+)
+
+// readData judges the texts of a ConfigMap or Secret, which are files of one folder.
+func readData(o *Object, field string, as encoding, all bool) []listener {
+	data := o.Map(field)
+	files := make([]listen.File, 0, len(data))
+	for _, key := range sortedKeys(data) {
+		if value, ok := data[key].(string); ok {
+			if text, ok := as.decode(value); ok {
+				files = append(files, listen.File{Name: key, Text: text})
+			}
+		}
+	}
+	return place(listen.ReadFiles(files), func(name string) (Path, string, string) {
+		i := slices.IndexFunc(files, func(f listen.File) bool { return f.Name == name })
+		if i < 0 {
+			return nil, "", ""
+		}
+		return Path{field, name}, name, files[i].Text
+	}, as, all)
+}
+
+// place turns what pkg/listen found into listeners of an object. where gives the field and subject of a File by its name, and
+// its text.
+func place(found []listen.Listener, where func(name string) (path Path, subject, text string), as encoding, all bool) []listener {
+	repaired := map[string]string{} // by rule and file: all edits of a rule in one text are made at once
+	var out []listener
+	for _, l := range found {
+		path, subject, _ := where(l.File)
+		if l.Fault == listen.None && !all || path == nil {
+			continue
+		}
+		rule := ruleOf(l.Program)
+		at := listener{Listener: l, rule: rule, path: path, subject: subject}
+		for _, e := range l.Edits {
+			path, _, text := where(e.File)
+			if path == nil {
+				at.edits = nil
+				break
+			}
+			key := rule + "\x00" + e.File
+			if _, ok := repaired[key]; !ok {
+				same := slices.DeleteFunc(slices.Clone(found), func(l listen.Listener) bool { return ruleOf(l.Program) != rule })
+				repaired[key] = as.encode(listen.Repair(listen.File{Name: e.File, Text: text}, same))
+			}
+			edit := textEdit{path, repaired[key]}
+			if !slices.ContainsFunc(at.edits, func(e textEdit) bool { return slices.Equal(e.path, path) }) {
+				at.edits = append(at.edits, edit)
+			}
+		}
+		out = append(out, at)
+	}
+	return out
+}
+
+func ruleOf(program string) string {
+	for _, p := range listen.Programs() {
+		if p.Name == program {
+			return p.Rule
+		}
+	}
+	return ""
+}
+
+// readContainer judges what a container runs: image, command, args and env.
+func readContainer(o *Object, pod Path, c container, all bool) []listener {
+	p := listen.Process{Image: o.Str(c.path.With("image")...)}
+	paths := map[string]Path{"": c.path.With("image")} // what the image does by itself
+	file := func(path Path, text string) listen.File {
+		name := path.String()
+		paths[name] = path
+		return listen.File{Name: name, Text: text}
+	}
+	words := func(field string) (out []listen.File) {
+		for i, w := range o.List(c.path.With(field)...) {
+			text, _ := w.(string)
+			out = append(out, file(c.path.With(field, i), text))
+		}
+		return out
+	}
+	p.Command, p.Args = words("command"), words("args")
+	for i := range o.List(c.path.With("env")...) {
+		at := c.path.With("env", i)
+		name := o.Str(at.With("name")...)
+		if _, from := o.Get(at.With("valueFrom")...); from {
+			p.Env = append(p.Env, listen.Variable{Name: name})
+			continue
+		}
+		p.Env = append(p.Env, listen.Variable{Name: name, Known: true, Value: file(at.With("value"), o.Str(at.With("value")...))})
+	}
+	out := place(listen.ReadProcess(p), func(name string) (Path, string, string) {
+		path := paths[name]
+		return path, c.name, textAt(o, path)
+	}, plainText, all)
+	always := o.Str(c.path.With("restartPolicy")...) == "Always"
+	for i := range out {
+		switch {
+		case c.list != "containers" && !(c.list == "initContainers" && always):
+			out[i].limit, out[i].note = Warn, "not a container that serves"
+		case out[i].Port != "" && !declaresPort(o, pod, out[i].Port):
+			// Perhaps only a neighbour in the pod dials it, over 127.0.0.1.
+			out[i].limit, out[i].note = Warn, "no containerPort or probe names port "+out[i].Port
+		}
+	}
+	return out
+}
+
+func textAt(o *Object, path Path) string {
+	if path == nil {
+		return ""
+	}
+	return o.Str(path...)
+}
+
+// declaresPort reports whether a container of a pod says that others dial a TCP port: by a containerPort or a probe. A port that
+// is no number may be any.
+func declaresPort(o *Object, pod Path, port string) bool {
+	ports, all := podPorts(o, pod)
+	return all || slices.Contains(ports, port) || !isNumber(port)
+}
+
+// podPorts returns the ports that the containers and probes of a pod name, as decimal numbers. all is true if one of them cannot
+// be told.
+func podPorts(o *Object, pod Path) (ports []string, all bool) {
+	named := map[string]string{}
+	add := func(v any) {
+		if n, ok := integer(v); ok {
+			ports = append(ports, fmt.Sprint(n))
+		} else if s, ok := v.(string); ok {
+			if !isNumber(s) && named[s] == "" {
+				all = true
+			}
+			ports = append(ports, cmp.Or(named[s], s))
+		}
+	}
+	for _, c := range containers(o, pod) {
+		for i := range o.List(c.path.With("ports")...) {
+			v, _ := o.Get(c.path.With("ports", i, "containerPort")...)
+			if n, ok := integer(v); ok {
+				named[o.Str(c.path.With("ports", i, "name")...)] = fmt.Sprint(n)
+				add(v)
+			}
+		}
+	}
+	for _, c := range containers(o, pod) {
+		for _, probe := range []string{"livenessProbe", "readinessProbe", "startupProbe"} {
+			for _, kind := range []string{"httpGet", "tcpSocket", "grpc"} {
+				if v, ok := o.Get(c.path.With(probe, kind, "port")...); ok {
+					add(v)
+				}
+			}
+		}
+	}
+	return ports, all
+}
+
+func isNumber(s string) bool {
+	return s != "" && strings.Trim(s, "0123456789") == ""
+}
