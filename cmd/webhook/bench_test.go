@@ -87,6 +87,9 @@ func benchCases() []struct {
 	page := "server:\n  port: 8080 # {{ not nginx }}\n  listen: everywhere\n"
 	server := "server {\n  listen 80;\n  listen [::]:80;\n  server_name shop.example.net;\n  location / { proxy_pass http://backend; proxy_set_header Host $host; }\n}\n"
 	one := benchConfigMap(map[string]any{"default.conf": server})
+	file := func(name, text string) []byte {
+		return review("ConfigMap", "CREATE", benchConfigMap(map[string]any{name: text}), nil)
+	}
 	return []struct {
 		name string
 		body []byte
@@ -98,11 +101,312 @@ func benchCases() []struct {
 		{"Pod-1MB", review("Pod", "CREATE", benchPod(420), nil)},
 		{"ConfigMap-nginx-1KB", review("ConfigMap", "CREATE", one, nil)},
 		{"ConfigMap-nginx-IPv4-1KB", review("ConfigMap", "CREATE", benchConfigMap(map[string]any{"default.conf": strings.Replace(server, "  listen [::]:80;\n", "", 1)}), nil)},
-		{"ConfigMap-logs-1MB", review("ConfigMap", "CREATE", benchConfigMap(map[string]any{"app.log": repeatTo(log, 1<<20)}), nil)},
-		{"ConfigMap-yaml-1MB", review("ConfigMap", "CREATE", benchConfigMap(map[string]any{"app.yaml": repeatTo(page, 1<<20)}), nil)},
-		{"ConfigMap-nginx-1MB", review("ConfigMap", "CREATE", benchConfigMap(map[string]any{"default.conf": repeatTo(server, 1<<20)}), nil)},
+		{"ConfigMap-redis-2KB", file("redis.conf", redisConf)},
+		{"ConfigMap-haproxy-2KB", file("haproxy.cfg", haproxyCfg)},
+		{"ConfigMap-mysql-1KB", file("my.cnf", myCnf)},
+		{"ConfigMap-application-yaml-2KB", file("application.yaml", applicationYAML)},
+		{"ConfigMap-application-properties-2KB", file("application.properties", applicationProperties)},
+		{"ConfigMap-settings-json-1KB", file("settings.json", settingsJSON)},
+		{"ConfigMap-prometheus-2KB", file("prometheus.yml", prometheusYAML)},
+		{"ConfigMap-script-1KB", file("entrypoint.sh", entrypoint)},
+		{"ConfigMap-env-1KB", review("ConfigMap", "CREATE", benchConfigMap(benchEnv()), nil)},
+		{"ConfigMap-logs-1MB", file("app.log", repeatTo(log, 1<<20))},
+		{"ConfigMap-yaml-1MB", file("app.yaml", repeatTo(page, 1<<20))},
+		{"ConfigMap-json-1MB", file("app.json", "["+repeatTo(settingsJSON+",", 1<<20)+"{}]")},
+		{"ConfigMap-nginx-1MB", file("default.conf", repeatTo(server, 1<<20))},
 	}
 }
+
+func benchEnv() map[string]any {
+	data := map[string]any{"DATABASE_URL": "postgres://shop@db.example.net:5432/shop", "REDIS_HOST": "redis", "LOG_LEVEL": "info", "BIND_PORT": "8080"}
+	for i := range 20 {
+		data[fmt.Sprintf("FEATURE_%d_ENABLED", i)] = "true"
+	}
+	return data
+}
+
+// What programs are configured with that serve IPv6, or that serve nobody.
+const (
+	redisConf = `# Redis
+bind * -::*
+protected-mode yes
+port 6379
+tcp-backlog 511
+unixsocket /run/redis.sock
+timeout 0
+tcp-keepalive 300
+daemonize no
+loglevel notice
+logfile ""
+databases 16
+save 900 1
+save 300 10
+save 60 10000
+stop-writes-on-bgsave-error yes
+rdbcompression yes
+rdbchecksum yes
+dbfilename dump.rdb
+dir /data
+replica-serve-stale-data yes
+replica-read-only yes
+repl-diskless-sync yes
+# By default, Redis does not limit the memory it uses. Where it is a cache, the limit and the policy are what matter.
+maxmemory 1gb
+maxmemory-policy allkeys-lru
+lazyfree-lazy-eviction no
+appendonly yes
+appendfilename "appendonly.aof"
+appendfsync everysec
+no-appendfsync-on-rewrite no
+auto-aof-rewrite-percentage 100
+auto-aof-rewrite-min-size 64mb
+slowlog-log-slower-than 10000
+slowlog-max-len 128
+latency-monitor-threshold 0
+notify-keyspace-events ""
+hash-max-listpack-entries 512
+hash-max-listpack-value 64
+list-max-listpack-size -2
+set-max-intset-entries 512
+zset-max-listpack-entries 128
+activerehashing yes
+client-output-buffer-limit normal 0 0 0
+client-output-buffer-limit replica 256mb 64mb 60
+client-output-buffer-limit pubsub 32mb 8mb 60
+hz 10
+dynamic-hz yes
+`
+	haproxyCfg = `global
+  log stdout format raw local0
+  maxconn 4096
+  stats socket /run/haproxy.sock mode 660 level admin
+defaults
+  mode http
+  log global
+  option httplog
+  option dontlognull
+  timeout connect 5s
+  timeout client 50s
+  timeout server 50s
+  errorfile 400 /etc/haproxy/errors/400.http
+  errorfile 403 /etc/haproxy/errors/403.http
+  errorfile 408 /etc/haproxy/errors/408.http
+frontend web
+  bind :::80 v4v6
+  bind :::443 v4v6 ssl crt /etc/haproxy/certs/
+  http-request redirect scheme https unless { ssl_fc }
+  acl is_api path_beg /api
+  acl is_static path_end .css .js .png
+  use_backend api if is_api
+  use_backend static if is_static
+  default_backend app
+backend app
+  balance roundrobin
+  option httpchk GET /healthz
+  server app1 app-0.app:8080 check inter 5s
+  server app2 app-1.app:8080 check inter 5s
+  server app3 app-2.app:8080 check inter 5s
+backend api
+  balance leastconn
+  option httpchk GET /healthz
+  server api1 api-0.api:8080 check inter 5s
+  server api2 api-1.api:8080 check inter 5s
+backend static
+  server static1 static:8080 check
+listen stats
+  bind :::8404 v4v6
+  stats enable
+  stats uri /stats
+`
+	myCnf = `[client]
+port = 3306
+socket = /run/mysqld/mysqld.sock
+default-character-set = utf8mb4
+[mysqld]
+user = mysql
+bind-address = *
+port = 3306
+datadir = /var/lib/mysql
+skip-name-resolve
+max_connections = 300
+max_allowed_packet = 64M
+character-set-server = utf8mb4
+collation-server = utf8mb4_unicode_ci
+innodb_buffer_pool_size = 1G
+innodb_log_file_size = 256M
+innodb_flush_log_at_trx_commit = 1
+innodb_flush_method = O_DIRECT
+slow_query_log = 1
+slow_query_log_file = /var/log/mysql/slow.log
+long_query_time = 2
+server-id = 1
+log_bin = mysql-bin
+binlog_format = ROW
+expire_logs_days = 7
+gtid_mode = ON
+enforce_gtid_consistency = ON
+[mysqldump]
+quick
+max_allowed_packet = 64M
+`
+	applicationYAML = `spring:
+  application:
+    name: shop
+  datasource:
+    url: jdbc:postgresql://db.example.net:5432/shop
+    username: shop
+    hikari:
+      maximum-pool-size: 20
+      connection-timeout: 30000
+  jpa:
+    open-in-view: false
+    hibernate:
+      ddl-auto: validate
+    properties:
+      hibernate.jdbc.batch_size: 50
+  data:
+    redis:
+      host: redis
+      port: 6379
+  kafka:
+    bootstrap-servers: kafka-0.kafka:9092,kafka-1.kafka:9092
+    consumer:
+      group-id: shop
+      auto-offset-reset: earliest
+server:
+  port: 8080
+  shutdown: graceful
+  compression:
+    enabled: true
+    mime-types: [text/html, text/css, application/json]
+management:
+  endpoints:
+    web:
+      exposure:
+        include: health,info,prometheus
+  endpoint:
+    health:
+      probes:
+        enabled: true
+logging:
+  level:
+    root: INFO
+    net.example.shop: DEBUG
+shop:
+  currency: EUR
+  features:
+    - name: checkout
+      enabled: true
+    - name: wishlist
+      enabled: false
+  mail:
+    host: mail.example.net
+    port: 587
+    from: shop@example.net
+`
+	applicationProperties = `spring.application.name=shop
+spring.datasource.url=jdbc:postgresql://db.example.net:5432/shop
+spring.datasource.username=shop
+spring.datasource.hikari.maximum-pool-size=20
+spring.datasource.hikari.connection-timeout=30000
+spring.jpa.open-in-view=false
+spring.jpa.hibernate.ddl-auto=validate
+spring.jpa.properties.hibernate.jdbc.batch_size=50
+spring.data.redis.host=redis
+spring.data.redis.port=6379
+spring.kafka.bootstrap-servers=kafka-0.kafka:9092,kafka-1.kafka:9092
+spring.kafka.consumer.group-id=shop
+spring.kafka.consumer.auto-offset-reset=earliest
+# The server
+server.port=8080
+server.shutdown=graceful
+server.compression.enabled=true
+server.compression.mime-types=text/html,text/css,application/json
+management.endpoints.web.exposure.include=health,info,prometheus
+management.endpoint.health.probes.enabled=true
+logging.level.root=INFO
+logging.level.net.example.shop=DEBUG
+shop.currency=EUR
+shop.features.checkout=true
+shop.features.wishlist=false
+shop.mail.host=mail.example.net
+shop.mail.port=587
+shop.mail.from=shop@example.net
+`
+	settingsJSON = `{
+  "name": "shop",
+  "http": {"port": 8080, "timeout": "30s", "cors": ["https://shop.example.net"]},
+  "database": {"host": "db.example.net", "port": 5432, "pool": {"min": 2, "max": 20}},
+  "cache": {"host": "redis", "port": 6379, "ttl": 300},
+  "queues": [{"name": "orders", "workers": 4}, {"name": "mails", "workers": 2}],
+  "features": {"checkout": true, "wishlist": false, "reviews": true},
+  "logging": {"level": "info", "format": "json"},
+  "metrics": {"path": "/metrics", "port": 9090}
+}
+`
+	prometheusYAML = `global:
+  scrape_interval: 30s
+  evaluation_interval: 30s
+  external_labels:
+    cluster: shop
+rule_files:
+  - /etc/prometheus/rules/*.yaml
+alerting:
+  alertmanagers:
+    - static_configs:
+        - targets: [alertmanager.monitoring:9093]
+scrape_configs:
+  - job_name: prometheus
+    static_configs:
+      - targets: [localhost:9090]
+  - job_name: kubernetes-apiservers
+    kubernetes_sd_configs:
+      - role: endpoints
+    scheme: https
+    tls_config:
+      ca_file: /var/run/secrets/kubernetes.io/serviceaccount/ca.crt
+    bearer_token_file: /var/run/secrets/kubernetes.io/serviceaccount/token
+    relabel_configs:
+      - source_labels: [__meta_kubernetes_namespace, __meta_kubernetes_service_name, __meta_kubernetes_endpoint_port_name]
+        action: keep
+        regex: default;kubernetes;https
+  - job_name: kubernetes-pods
+    kubernetes_sd_configs:
+      - role: pod
+    relabel_configs:
+      - source_labels: [__meta_kubernetes_pod_annotation_prometheus_io_scrape]
+        action: keep
+        regex: true
+      - source_labels: [__meta_kubernetes_pod_annotation_prometheus_io_path]
+        action: replace
+        target_label: __metrics_path__
+        regex: (.+)
+      - source_labels: [__address__, __meta_kubernetes_pod_annotation_prometheus_io_port]
+        action: replace
+        regex: ([^:]+)(?::\d+)?;(\d+)
+        replacement: $1:$2
+        target_label: __address__
+      - action: labelmap
+        regex: __meta_kubernetes_pod_label_(.+)
+`
+	entrypoint = `#!/bin/sh
+set -eu
+# Wait for the database, migrate, start.
+until pg_isready -h "$DB_HOST" -p "${DB_PORT:-5432}"; do
+  echo "waiting for $DB_HOST"
+  sleep 2
+done
+if [ "${MIGRATE:-yes}" = yes ]; then
+  python manage.py migrate --noinput
+  python manage.py collectstatic --noinput
+fi
+for f in /docker-entrypoint.d/*.sh; do
+  [ -x "$f" ] && "$f"
+done
+export PYTHONUNBUFFERED=1
+exec gunicorn --bind "[::]:${PORT:-8000}" --workers "${WORKERS:-4}" --access-logfile - shop.wsgi:application
+`
+)
 
 func benchSet(b *testing.B) *atomic.Pointer[rules.Set] {
 	p, err := rules.ReadPolicy([]byte(`apiVersion: sixgate.io/v1alpha1

@@ -5,6 +5,7 @@ package listen_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -241,12 +242,23 @@ func install(packages []string) error {
 		}
 		return nil
 	}
-	all := append([]string{"install", "-y", "-q", "--no-install-recommends"}, packages...)
-	if err := run(all...); err == nil {
+	get := func(packages ...string) error {
+		return run(append([]string{"install", "-y", "-q", "--no-install-recommends"}, packages...)...)
+	}
+	if err := get(packages...); err == nil {
 		return nil
 	}
 	if err := run("update", "-q"); err != nil {
 		return err
 	}
-	return run(all...)
+	if err := get(packages...); err == nil {
+		return nil
+	}
+	var errs []error // one package that cannot be had must not take the others with it
+	for _, p := range packages {
+		if err := get(p); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", p, err))
+		}
+	}
+	return errors.Join(errs...)
 }

@@ -4,8 +4,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
-	"github.com/distribution/reference"
 	"mvdan.cc/sh/v3/syntax"
 )
 
@@ -63,7 +63,8 @@ func plainWord(f File) *Word {
 // ReadProcess returns the listeners of what a container runs.
 func ReadProcess(p Process) []Listener {
 	commands := p.commands()
-	return append(listeners(commands), wildcards(commands)...)
+	out, claimed := listeners(commands)
+	return append(out, wildcards(commands, claimed)...)
 }
 
 // isShellScript reports whether a file is one for a POSIX shell.
@@ -77,28 +78,45 @@ func isShellScript(f File) bool {
 
 // readScript returns the listeners of the commands in a shell script. Nobody knows who runs it, so all are in doubt.
 func readScript(f File) []Listener {
-	if !slices.ContainsFunc(Programs(), func(p Program) bool {
-		return slices.ContainsFunc(p.Names, func(n string) bool { return strings.Contains(f.Text, n) })
-	}) {
+	if len(f.Text) > maxScript || !namesProgram(f.Text) {
 		return nil
 	}
 	c := &Command{Doubt: "the script may not be run"}
-	return listeners(c.script(plainWord(f)))
+	out, _ := listeners(c.script(plainWord(f)))
+	return out
 }
 
-func listeners(commands []*Command) []Listener {
+// namesProgram reports whether a text has the name of an executable: without one it is not worth parsing.
+func namesProgram(text string) bool {
+	start := 0
+	for i := 0; i <= len(text); i++ {
+		if i < len(text) && (isWordByte(text[i]) || text[i] == '.' || text[i] == '-') {
+			continue
+		}
+		if start < i && len(table().names[text[start:i]]) > 0 {
+			return true
+		}
+		start = i + 1
+	}
+	return false
+}
+
+// listeners are what commands listen on; claimed says which of them a program of the table knows, or reads something in.
+func listeners(commands []*Command) (out []Listener, claimed []bool) {
 	type place struct {
 		program, file, text, address, port string
 		line, column                       int
 	}
-	var out []Listener
-	seen := map[place]int{} // a variable of the container is told about once, not for every command of its script
-	for _, c := range commands {
-		for _, program := range Programs() {
-			if program.Run == nil || !c.is(program) {
-				continue
-			}
-			for _, l := range named(program, program.Run(c)) {
+	var seen map[place]int // a variable of the container is told about once, not for every command of its script
+	claimed = make([]bool, len(commands))
+	for i, c := range commands {
+		own := c.programs()
+		claimed[i] = len(own) > 0
+		for _, n := range c.asked(own) {
+			program := &table().programs[n]
+			found := named(*program, program.Run(c))
+			claimed[i] = claimed[i] || len(found) > 0
+			for _, l := range found {
 				if l.Doubt == "" {
 					l.Doubt = c.Doubt
 				}
@@ -109,26 +127,40 @@ func listeners(commands []*Command) []Listener {
 					}
 					continue
 				}
+				if seen == nil {
+					seen = map[place]int{}
+				}
 				seen[p] = len(out)
 				out = append(out, l)
 			}
 		}
 	}
-	return out
+	return out, claimed
 }
 
-// is reports whether c runs p. The image counts only where the executable is its own: an unknown executable in a known image
-// may be anything, and so may a shell.
-func (c *Command) is(p Program) bool {
-	return p.Any || c.claimedBy(p)
-}
-
-// claimedBy reports whether the executable or the image is p's own.
-func (c *Command) claimedBy(p Program) bool {
+// programs are those whose own the executable or the image is. The image counts only where the executable is its own: an unknown
+// executable in a known image may be anything, and so may a shell.
+func (c *Command) programs() []int {
+	x := table()
+	own := x.images[c.Image]
 	if c.Program != "" {
-		return slices.Contains(p.Names, c.Program)
+		own = x.names[c.Program]
 	}
-	return slices.Contains(p.Images, c.Image)
+	if slices.ContainsFunc(own, func(i int) bool { return x.programs[i].Run == nil }) {
+		own = slices.DeleteFunc(slices.Clone(own), func(i int) bool { return x.programs[i].Run == nil })
+	}
+	return own
+}
+
+// asked are the programs to ask about a command, in order: its own and those that are asked about any.
+func (c *Command) asked(own []int) []int {
+	x := table()
+	if len(own) == 0 {
+		return x.any
+	}
+	all := slices.Concat(own, x.any)
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 // commands are the commands that p certainly or possibly runs: one, or those of its shell script.
@@ -161,11 +193,14 @@ const maxVariables = 1000
 
 // imageName is the last path element of an image reference, without tag and digest.
 func imageName(image string) string {
-	ref, err := reference.ParseNormalizedNamed(image)
-	if err != nil {
-		return ""
+	name := image[strings.LastIndexByte(image, '/')+1:]
+	name, _, _ = strings.Cut(name, "@")
+	name, _, _ = strings.Cut(name, ":")
+	other := func(r rune) bool { return r >= utf8.RuneSelf || !isWordByte(byte(r)) && strings.IndexByte("./:@-[]", byte(r)) < 0 }
+	if strings.ContainsFunc(image, other) || strings.ToLower(name) != name {
+		return "" // a variable, or no image
 	}
-	return path.Base(reference.Path(ref))
+	return name
 }
 
 func base(executable string) string { return path.Base(executable) }
@@ -175,7 +210,7 @@ func knownProgram(name string) bool {
 	case "sh", "bash", "ash", "dash", "env", "exec", "tini", "dumb-init", "python", "python3", "bundle", "npm", "npx", "java", "node", "php":
 		return true
 	}
-	return slices.ContainsFunc(Programs(), func(p Program) bool { return slices.Contains(p.Names, name) })
+	return len(table().names[name]) > 0
 }
 
 // maxScript is the longest shell script that is read: longer ones than this are not found in manifests.

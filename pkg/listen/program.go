@@ -1,7 +1,9 @@
 package listen
 
 import (
+	"cmp"
 	"path"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -18,6 +20,8 @@ type Program struct {
 	Keys, Gist []string
 	// Files returns the listeners in files that are unmistakably this program's, else none.
 	Files func([]File) []Listener
+	// Folder: Files gets the whole folder if one of its files is looked at.
+	Folder bool
 	// Names are the program's executables, Images the last path elements of its images' names. Run is asked about each
 	// command of a Process that has one of them.
 	Names, Images []string
@@ -43,34 +47,118 @@ type Case struct {
 }
 
 // Programs returns the programs that are known. The caller must not change them.
-func Programs() []Program { return table() }
+func Programs() []Program { return table().programs }
 
-var table = sync.OnceValue(rows)
+// An index finds programs, which are numbers of the table, without asking each of them. It is made once and never changed.
+type index struct {
+	programs []Program
+	keys     []key            // each pattern of file names once
+	unkeyed  []int            // programs with Files that look at every name
+	names    map[string][]int // by executable
+	images   map[string][]int // by image
+	any      []int            // programs that are asked about every command
+}
 
-// maxFiles is how many files of a folder are read; a ConfigMap with more keys holds no configuration of a server.
-const maxFiles = 1000
+// A key is a pattern of file names with the programs that have it.
+type key struct {
+	pattern, literal string // literal is the longest part without wildcards
+	programs         []int
+}
+
+var table = sync.OnceValue(newIndex)
+
+func newIndex() *index {
+	x := &index{programs: rows(), names: map[string][]int{}, images: map[string][]int{}}
+	for i, p := range x.programs {
+		if p.Files != nil && len(p.Keys) == 0 {
+			x.unkeyed = append(x.unkeyed, i)
+		}
+		for _, pattern := range p.Keys {
+			at := slices.IndexFunc(x.keys, func(k key) bool { return k.pattern == pattern })
+			if at < 0 {
+				at = len(x.keys)
+				literal := slices.MaxFunc(strings.FieldsFunc(pattern, func(r rune) bool { return strings.ContainsRune(`*?[]\`, r) }),
+					func(a, b string) int { return cmp.Compare(len(a), len(b)) })
+				x.keys = append(x.keys, key{pattern: pattern, literal: literal})
+			}
+			x.keys[at].programs = append(x.keys[at].programs, i)
+		}
+		for _, n := range p.Names {
+			x.names[n] = append(x.names[n], i)
+		}
+		for _, n := range p.Images {
+			x.images[n] = append(x.images[n], i)
+		}
+		if p.Any {
+			x.any = append(x.any, i)
+		}
+	}
+	return x
+}
+
+// Limits that no configuration written by people reaches; beyond them there is no answer, so that an answer never takes long.
+const (
+	maxFiles = 1000    // of a folder
+	maxText  = 1 << 19 // bytes of a file, except nginx's: the longest that is shipped is Squid's, a third of a megabyte with its comments
+	maxRead  = 1 << 21 // bytes that are read of a folder, counted again for every program that reads them
+)
 
 // ReadFiles returns the listeners that are configured in the files of one folder or ConfigMap, by program.
 func ReadFiles(files []File) []Listener {
 	if len(files) > maxFiles {
 		return nil
 	}
+	x := table()
 	var out []Listener
-	for _, f := range files {
+	type read struct{ program, file int }
+	var reads []read
+	var buffer [32]int
+	for i, f := range files {
 		if isShellScript(f) {
 			out = append(out, readScript(f)...)
 		}
+		for _, p := range x.readers(f, buffer[:0]) {
+			reads = append(reads, read{p, i})
+		}
 	}
-	for _, p := range Programs() {
-		if p.Files == nil {
+	slices.SortStableFunc(reads, func(a, b read) int { return cmp.Compare(a.program, b.program) })
+	left := maxRead
+	var claimed map[string]bool // files with an nginx server: nobody else's
+	for len(reads) > 0 {
+		p := x.programs[reads[0].program]
+		var some []File
+		first := reads[0].program
+		for ; len(reads) > 0 && reads[0].program == first; reads = reads[1:] {
+			f := files[reads[0].file]
+			if claimed[f.Name] {
+				continue
+			}
+			if p.Name != nginxProgram {
+				if left -= len(f.Text); left < 0 {
+					return out
+				}
+			}
+			some = append(some, f)
+		}
+		if len(some) == 0 {
 			continue
 		}
-		if some := p.candidates(files); len(some) > 0 {
-			out = append(out, named(p, p.Files(some))...)
+		if p.Folder {
+			some = files
+		}
+		found := named(p, p.Files(some))
+		out = append(out, found...)
+		if p.Name == nginxProgram {
+			claimed = map[string]bool{}
+			for _, l := range found {
+				claimed[l.File] = true
+			}
 		}
 	}
 	return out
 }
+
+const nginxProgram = "nginx"
 
 func named(p Program, listeners []Listener) []Listener {
 	for i := range listeners {
@@ -79,45 +167,34 @@ func named(p Program, listeners []Listener) []Listener {
 	return listeners
 }
 
-// candidates are the files that the program may read. nginx resolves includes, so it gets the folder if any file is one.
-func (p Program) candidates(files []File) []File {
-	var some []File
-	for _, f := range files {
-		if p.mayRead(f) {
-			some = append(some, f)
+// readers appends the programs that may read a file, by its name and words, to some, which is empty, and returns them in order.
+func (x *index) readers(f File, some []int) []int {
+	some = append(some, x.unkeyed...)
+	name := strings.ToLower(f.Name)
+	for _, k := range x.keys {
+		if strings.Contains(name, k.literal) {
+			if ok, _ := path.Match(k.pattern, name); ok {
+				some = append(some, k.programs...)
+			}
 		}
 	}
-	if len(some) > 0 && p.Name == "nginx" {
-		return files
-	}
-	return some
+	slices.Sort(some)
+	return slices.DeleteFunc(slices.Compact(some), func(i int) bool { return !x.programs[i].mayRead(f.Text) })
 }
 
-func (p Program) mayRead(f File) bool {
-	name := strings.ToLower(f.Name)
-	match := len(p.Keys) == 0
-	for _, k := range p.Keys {
-		ok, _ := path.Match(k, name)
-		match = match || ok
+func (p Program) mayRead(text string) bool {
+	if len(text) > maxText && p.Name != nginxProgram {
+		return false
 	}
-	if !match || len(p.Gist) == 0 {
-		return match
-	}
-	for _, g := range p.Gist {
-		if strings.Contains(f.Text, g) {
-			return true
-		}
-	}
-	return false
+	return len(p.Gist) == 0 || slices.ContainsFunc(p.Gist, func(g string) bool { return strings.Contains(text, g) })
 }
 
 // Candidates are the programs that a file was read for, by its name and words.
 func Candidates(f File) []string {
+	x := table()
 	var out []string
-	for _, p := range Programs() {
-		if p.Files != nil && p.mayRead(f) {
-			out = append(out, p.Name)
-		}
+	for _, i := range x.readers(f, nil) {
+		out = append(out, x.programs[i].Name)
 	}
 	return out
 }

@@ -36,12 +36,12 @@ func wildcardRow() Program {
 	return Program{Name: wildcardProgram, Rule: "listen-wildcard", Source: "what most programs do; Go and Java bind both families for 0.0.0.0", Cases: wildcardCases}
 }
 
-// wildcards are the options and variables with 0.0.0.0 of commands that no row of the table claims. All are in doubt.
-func wildcards(commands []*Command) []Listener {
+// wildcards are the options and variables with 0.0.0.0 of commands that no row of the table claimed. All are in doubt.
+func wildcards(commands []*Command, claimed []bool) []Listener {
 	var out []Listener
 	known := false
-	for _, c := range commands {
-		if c.Program == "echo" || c.claimed() {
+	for i, c := range commands {
+		if c.Program == "echo" || claimed[i] || strings.HasPrefix(c.Program, "kube-") {
 			known = known || c.Program != "echo"
 			continue
 		}
@@ -51,7 +51,7 @@ func wildcards(commands []*Command) []Listener {
 			}
 		}
 	}
-	if known || len(commands) == 0 || slices.ContainsFunc(Programs(), func(p Program) bool { return slices.Contains(p.Images, commands[0].Image) }) {
+	if known || len(commands) == 0 || len(table().images[commands[0].Image]) > 0 {
 		return out // the environment is that program's
 	}
 	for _, e := range commands[0].Env {
@@ -67,16 +67,6 @@ func wildcard(text string, w *Word) Listener {
 	l := w.Listener(text, host, port, IPv4)
 	l.Program, l.Advice, l.Doubt = wildcardProgram, `use "`+cmp.Or(map[bool]string{true: "::"}[port == ""], "[::]:"+port)+`"`, "it binds both families for 0.0.0.0, as Go and Java do"
 	return l
-}
-
-// claimed reports whether a row of the table knows the command, or reads something in it.
-func (c *Command) claimed() bool {
-	for _, p := range Programs() {
-		if p.Run != nil && (c.claimedBy(p) || p.Any && len(p.Run(c)) > 0) {
-			return true
-		}
-	}
-	return strings.HasPrefix(c.Program, "kube-")
 }
 
 func wildcardCases() []Case {
