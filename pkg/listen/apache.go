@@ -38,7 +38,7 @@ func apacheFile(f File) []Listener {
 	for _, d := range directives {
 		name := strings.ToLower(d.name.text)
 		switch {
-		case !apacheDirective(d):
+		case !apacheDirective(d), name == "systemgroup", name == "browsing", name == "webinterface", name == "<policy", strings.HasPrefix(f.Name, "cups"): // CUPS has the same syntax
 			return nil
 		case strings.HasPrefix(name, "</if"):
 			conditions--

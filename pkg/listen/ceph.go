@@ -44,6 +44,9 @@ func cephFile(f File) []Listener {
 	if hasNetwork && ipv4Networks(network.value.text) {
 		l := listener(network, IPv4).orElse("give an IPv6 network and set ms_bind_ipv6 = true")
 		l.Reason = "binds addresses of an IPv4 network only"
+		if l.Doubt == "" {
+			l.Doubt = "the pods have the network of their nodes"
+		}
 		return append(out[:0], l)
 	}
 	for i := range out {

@@ -97,6 +97,9 @@ func fluentBitListener(f File, yaml bool, section string, block fluentBitBlock, 
 		if p := block["port"].text; p != "" && port != "" {
 			port = p
 		}
+		if block["unix_path"].text != "" {
+			return nil
+		}
 		if port == "" || name == "syslog" && !strings.EqualFold(block["mode"].text, "tcp") {
 			return nil
 		}
@@ -159,7 +162,10 @@ func fluentdFile(f File) []Listener {
 			depth--
 		case strings.HasPrefix(name, "<"):
 			depth++
-		case depth != 1 || len(d.args) != 1:
+		case depth != 1 || len(d.args) == 0 || len(d.args) > 1 && name != "bind":
+			if depth == 1 && name == "@include" {
+				return nil
+			}
 		case name == "@type" || name == "type":
 			kind = &directives[i]
 		case name == "bind":
@@ -187,6 +193,9 @@ func fluentdSource(f File, source lineDirective, kind, bind, port *lineDirective
 		return []Listener{at(f, kind.name.start, Listener{Text: kind.source(f), Port: number, Family: IPv4}).orElse(advice)}
 	}
 	host := bind.args[0].text
+	if len(bind.args) > 1 {
+		host = bind.source(f) // Ruby in quotes
+	}
 	return []Listener{at(f, bind.name.start, Listener{Text: bind.source(f), Address: host, Port: number, Family: split.family(host)}).orElse(advice)}
 }
 

@@ -196,7 +196,9 @@ func imageName(image string) string {
 	name := image[strings.LastIndexByte(image, '/')+1:]
 	name, _, _ = strings.Cut(name, "@")
 	name, _, _ = strings.Cut(name, ":")
-	other := func(r rune) bool { return r >= utf8.RuneSelf || !isWordByte(byte(r)) && strings.IndexByte("./:@-[]", byte(r)) < 0 }
+	other := func(r rune) bool {
+		return r >= utf8.RuneSelf || !isWordByte(byte(r)) && strings.IndexByte("./:@-[]", byte(r)) < 0
+	}
 	if strings.ContainsFunc(image, other) || strings.ToLower(name) != name {
 		return "" // a variable, or no image
 	}
@@ -474,4 +476,10 @@ func (c *Command) Var(name string) (w *Word, set bool) {
 		}
 	}
 	return nil, false
+}
+
+// mentions reports whether an argument or variable has a word in it.
+func (c *Command) mentions(word string) bool {
+	return slices.ContainsFunc(c.Args, func(w *Word) bool { return strings.Contains(w.Text, word) }) ||
+		slices.ContainsFunc(c.Env, func(e EnvVar) bool { return e.Word != nil && strings.Contains(e.Text, word) })
 }

@@ -322,7 +322,7 @@ func bindCases() []Case {
 // given. A listen-address of 0.0.0.0 is then no address at all: it answers nobody. On :: it answers TCP only.
 
 func dnsmasqFile(f File) []Listener {
-	bind, port := false, "53"
+	bind, port, doubt := false, "53", ""
 	var addresses []setting
 	for _, s := range settings(f.Text, "#", false) {
 		switch s.key.text {
@@ -330,6 +330,8 @@ func dnsmasqFile(f File) []Listener {
 			addresses = append(addresses, s)
 		case "bind-interfaces":
 			bind = true
+		case "interface":
+			doubt = "an address of the interface is IPv6" // both are bound
 		case "port":
 			port = s.value.text
 		}
@@ -343,7 +345,13 @@ func dnsmasqFile(f File) []Listener {
 			out = append(out, l.orElse("remove it: dnsmasq listens on all addresses then", Edit{f.Name, start, min(end, len(f.Text)), ""}))
 		}
 	}
-	return siblings(out)
+	out = siblings(out)
+	for i := range out {
+		if out[i].Fault != None && doubt != "" {
+			out[i].Doubt, out[i].Edits = doubt, nil
+		}
+	}
+	return out
 }
 
 func dnsmasqFamily(host string, bind bool) Family {

@@ -17,12 +17,13 @@ func envoyFile(f File) []Listener {
 		if doc.Kind != yaml.MappingNode {
 			continue
 		}
+		first := len(out)
 		listeners := envoyGet(doc, "static_resources", "listeners")
 		if r := doc.get("resources"); r.exists() { // a file that Envoy watches for listeners
 			listeners = r
 		}
 		for _, l := range listeners.items() {
-			if kind := l.get("@type").str(); kind != "" && !strings.HasSuffix(kind, ".Listener") || kind == "" && doc.get("resources").exists() || envoyGet(l, "bind_to_port").str() == "false" {
+			if kind := l.get("@type").str(); kind != "" && !strings.HasSuffix(kind, ".Listener") || kind == "" && doc.get("resources").exists() || envoyGet(l, "bind_to_port").str() == "false" || envoyGet(l, "deprecated_v1", "bind_to_port").str() == "false" || envoyGet(l, "api_listener").exists() {
 				continue
 			}
 			addresses := []yamlNode{envoyGet(l, "address", "socket_address")}
@@ -34,6 +35,7 @@ func envoyFile(f File) []Listener {
 			}
 		}
 		out = append(out, envoyAddresses([]yamlNode{envoyGet(doc, "admin", "address", "socket_address")})...)
+		serveBoth(out[first:]) // one listener for each family
 		if len(out) > maxBinds {
 			return nil
 		}

@@ -20,6 +20,7 @@ func haproxyFile(f File) []Listener {
 	}
 	var out []Listener
 	section, conditions, proxies := -1, 0, 0
+	disabled := map[int]bool{} // sections
 	type place struct {
 		section int
 		port    string
@@ -42,6 +43,12 @@ func haproxyFile(f File) []Listener {
 			if (name == "frontend" || name == "listen" || name == "defaults" || name == "log-forward") && !strings.HasSuffix(d.source(f), "{") {
 				proxies++
 			}
+			continue
+		case name == "disabled":
+			disabled[section] = true
+			continue
+		case name == "enabled":
+			delete(disabled, section)
 			continue
 		case name == "bind":
 		case name == "dgram-bind":
@@ -74,6 +81,8 @@ func haproxyFile(f File) []Listener {
 	for i, l := range out {
 		switch {
 		case l.Fault == None:
+		case disabled[sections[i]]:
+			out[i].Doubt, out[i].Edits = "the section stays disabled", nil
 		case six[place{sections[i], l.Port}]:
 			out[i].Fault, out[i].Reason, out[i].Advice, out[i].Doubt, out[i].Edits = None, "", "", "", nil
 		case sixAnywhere[l.Port]:

@@ -148,8 +148,8 @@ func isOptionsFile(f File) bool {
 
 // javaRun reads the options of a JVM that a command is, or may start.
 func javaRun(c *Command) []Listener {
-	if c.Doubt != "" {
-		return nil // a script: javaFiles reads it
+	if c.Doubt != "" || !c.mentions(preferIPv4) {
+		return nil // in doubt is a script: javaFiles reads it
 	}
 	var sources []javaSource
 	add := func(doubt string, names ...string) {

@@ -25,6 +25,10 @@ func postfixFile(f File) []Listener {
 			protocols = s
 		case "inet_interfaces":
 			interfaces = s
+		case "master_service_disable":
+			if s.value.text != "" {
+				return nil // perhaps all that listens
+			}
 		}
 	}
 	four, six := true, true
@@ -126,7 +130,7 @@ func dovecotFile(f File) []Listener {
 			if len(blocks) == 0 {
 				return nil
 			}
-			if address != nil {
+			if address != nil && port != "0" {
 				out = append(out, dovecotListen(f, address, port))
 			}
 			blocks, port, address = blocks[:len(blocks)-1], "", nil

@@ -17,6 +17,7 @@ import (
 // Limits that no real configuration reaches; beyond them there is no answer, so that an answer never takes long.
 const (
 	maxListens  = 4096   // and servers, in one set of files: they are compared in pairs
+	maxNames    = 10     // of a server, that are compared
 	maxIncluded = 200000 // directives, counted again for every server that includes them
 )
 
@@ -108,9 +109,10 @@ type nginxFile struct {
 type nginxServer struct {
 	file    int
 	at      statement
-	context string // http, stream, mail, or "" if the file is included into one of them
-	http    bool   // recognisably an http server
-	refuses bool   // a catch-all that serves nothing
+	context string   // http, stream, mail, or "" if the file is included into one of them
+	http    bool     // recognisably an http server
+	names   []string // of server_name; none is one empty name
+	refuses bool     // a catch-all that serves nothing
 	listens []*nginxListen
 	byPort  []*nginxListen // those with IPv6, sorted
 	doubt   string
@@ -202,6 +204,7 @@ func (n *nginx) findServers(i int) {
 			s.doubt = "nginx may not load this file"
 		}
 		s.refuses = s.context != "stream" && refuses(blocks[j].block)
+		s.names = serverNames(blocks[j].block)
 		n.total++
 		n.servers = append(n.servers, s)
 		n.listens = append(n.listens, s.listens...)
@@ -600,8 +603,12 @@ func (n *nginx) judgeListen(s *nginxServer, i int, r *Listener) {
 		return
 	}
 	r.Reason, r.Advice = "binds 0.0.0.0 only", "listen on [::] for the same ports"
-	if r.Doubt == "" && s.refuses && beside > len(wild) {
+	switch {
+	case r.Doubt != "" || beside == len(wild):
+	case s.refuses:
 		r.Doubt = refusesDoubt
+	case n.twin(s, l):
+		r.Doubt = "a server of the same name has the port over IPv6"
 	}
 	if l.zero() {
 		r.Reason += "; " + zeroExits
@@ -630,6 +637,27 @@ const (
 	refusesDoubt = "the server only refuses, and another one has the port over IPv6"
 	zeroExits    = "where the pod has no IPv4 address, nginx with glibc exits"
 )
+
+// twin reports whether another server with a name of s listens on a port of l over IPv6: people write one server for each family.
+func (n *nginx) twin(s *nginxServer, l *nginxListen) bool {
+	return slices.ContainsFunc(n.servers, func(o *nginxServer) bool {
+		return o != s && slices.ContainsFunc(o.names, func(name string) bool { return slices.Contains(s.names, name) }) &&
+			slices.ContainsFunc(o.listens, func(ol *nginxListen) bool { return ol.anyIPv6() && ol.meets(l) })
+	})
+}
+
+func serverNames(server []directive) []string {
+	var out []string
+	for _, d := range server {
+		if d.name == "server_name" {
+			out = append(out, d.args...)
+		}
+	}
+	if out == nil {
+		return []string{""}
+	}
+	return out[:min(len(out), maxNames)]
+}
 
 // reusePort reports whether both the socket of l, which is IPv4, and the IPv6 wildcard socket of its port have
 // SO_REUSEPORT; then both bind. One listen with "reuseport" is enough for all of the same address.

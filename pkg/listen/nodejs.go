@@ -28,7 +28,8 @@ func nodeServers() []nodeServer {
 		{name: "Nuxt", names: []string{"nuxt", "nuxi"}, options: options{host: []string{"--host", "-H"}, port: []string{"--port", "-p"}, local: "3000"}, source: "nuxt.com/docs/api/commands/dev"},
 		{name: "Nitro", options: options{hostVar: "NITRO_HOST", portVar: "NITRO_PORT", local: "3000"}, source: "nitro.build/deploy/runtimes/node"},
 		{name: "Angular CLI", names: []string{"ng"}, verbs: []string{"serve"}, options: options{host: []string{"--host"}, port: []string{"--port"}, local: "4200"}, source: "angular.dev/cli/serve"},
-		{name: "webpack-dev-server", names: []string{"webpack-dev-server", "webpack"}, options: options{host: []string{"--host"}, port: []string{"--port"}, local: "8080"}, source: "webpack.js.org/configuration/dev-server"},
+		{name: "webpack-dev-server", names: []string{"webpack-dev-server"}, options: options{host: []string{"--host"}, port: []string{"--port"}, local: "8080"}, source: "webpack.js.org/configuration/dev-server"},
+		{name: "webpack serve", names: []string{"webpack", "webpack-cli"}, verbs: []string{"serve", "server", "s"}, options: options{host: []string{"--host"}, port: []string{"--port"}, local: "8080"}, source: "webpack.js.org/configuration/dev-server"},
 		{name: "http-server", names: []string{"http-server"}, options: options{host: []string{"-a"}, port: []string{"-p", "--port"}, local: "8080"}, source: "github.com/http-party/http-server, README"},
 		{name: "n8n", options: options{hostVar: "N8N_LISTEN_ADDRESS", portVar: "N8N_PORT", local: "5678"}, source: "docs.n8n.io/hosting/configuration/environment-variables/deployment"},
 		{name: "Strapi", names: []string{"strapi"}, images: []string{"strapi"}, only: true, doubt: "config/server.js has another host", options: options{hostVar: "HOST", portVar: "PORT", local: "1337"}, source: "docs.strapi.io/cms/configurations/server"},
@@ -40,7 +41,7 @@ func (s nodeServer) row() Program {
 	o.stack, o.both = node, "::"
 	return Program{Name: s.name, Rule: "listen-node", Source: s.source, Names: s.names, Images: s.images, Any: s.hostVar != "" && !s.only,
 		Run: func(c *Command) []Listener {
-			if len(s.verbs) > 0 && !slices.ContainsFunc(s.verbs, func(v string) bool { return c.Has(v) }) {
+			if c.Has("build", "generate") || len(s.verbs) > 0 && !slices.ContainsFunc(s.verbs, func(v string) bool { return c.Has(v) }) {
 				return nil
 			}
 			return doubted(o.run(c), s.doubt)
@@ -239,7 +240,7 @@ func nodeRedFile(f File) []Listener {
 			last = &Word{Text: line[m[2]:m[3]], file: f.Name, base: f.Text, parts: []part{{0, offset + m[2], m[3] - m[2], 0}}}
 		}
 	}
-	if last == nil {
+	if last == nil || !strings.Contains(f.Text, "module.exports") {
 		return nil
 	}
 	return []Listener{options{stack: node, both: "::"}.listener("", last, 0, last.Text, "")}
@@ -253,6 +254,7 @@ func nodeRedCases() []Case {
 		{File: "settings.js", Config: file(`uiHost: "0.0.0.0", // all`), Port: "1880", Binds: IPv4, NotRun: notDebian},
 		{File: "settings.js", Config: file(`uiHost: '::',`), Port: "1880", Binds: Dual, NotRun: notDebian},
 		{File: "settings.js", Config: file(`uiHost: "127.0.0.1",`), Port: "1880", Binds: Loopback, NotRun: notDebian},
+		{File: "config.js", Config: "window.config = {\n  uiHost: \"0.0.0.0\",\n}\n", Port: "1880", NotRun: "of a page in a browser"},
 		{File: "settings.js", Config: file(`uiHost: process.env.HOST,`), Port: "1880", NotRun: notDebian},
 	}
 }

@@ -23,6 +23,9 @@ type options struct {
 
 // run returns the listeners of a command; none if it leaves the address to the program's default.
 func (o options) run(c *Command) []Listener {
+	if c.Has("--version", "--help") {
+		return nil
+	}
 	var out []Listener
 	flags := values(c.Flags(o.address...))
 	for _, f := range flags {

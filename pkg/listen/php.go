@@ -19,6 +19,12 @@ func phpFiles(files []File) []Listener {
 	for _, f := range files {
 		listens, allowed, ok := phpFile(f)
 		if !ok {
+			// A file that only sets listen again, for a pool that is known by now.
+			for _, p := range listens {
+				if i, seen := pools[p.pool]; seen && p.Family != IPv4 {
+					out[i] = p.Listener
+				}
+			}
 			continue
 		}
 		for pool, l := range allowed {
@@ -31,6 +37,13 @@ func phpFiles(files []File) []Listener {
 			}
 			pools[p.pool] = len(out)
 			out = append(out, p.Listener)
+		}
+	}
+	for i, l := range out {
+		if l.Fault == IPv4Only && l.Doubt == "" && l.Port != "" && slices.ContainsFunc(files, func(f File) bool {
+			return strings.Contains(f.Text, "fastcgi_pass 127.0.0.1:"+l.Port) || strings.Contains(f.Text, "fastcgi_pass localhost:"+l.Port) || strings.Contains(f.Text, "fcgi://127.0.0.1:"+l.Port)
+		}) {
+			out[i].Doubt = "only a web server in the same pod dials it"
 		}
 	}
 	for _, pool := range slices.Sorted(maps.Keys(clients)) {

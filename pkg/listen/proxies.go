@@ -18,8 +18,20 @@ func lighttpdFile(f File) []Listener {
 	use6, dual6, included := false, false, false
 	six := map[string]bool{}
 	var sockets []setting
+	depth := 0 // in conditions
 	for i, s := range all {
 		key, value := s.key.text, s.value.text
+		line := strings.TrimSpace(lineAt(f.Text, s.key.start))
+		if strings.HasPrefix(line, "}") {
+			depth--
+		}
+		inside := depth > 0
+		if strings.HasSuffix(line, "{") {
+			depth++
+		}
+		if inside {
+			continue
+		}
 		switch {
 		case strings.HasPrefix(key, "server."):
 			count++
@@ -29,6 +41,7 @@ func lighttpdFile(f File) []Listener {
 		switch key {
 		case "server.document-root", "server.modules", "server.port", "server.bind":
 			main = true
+			own = own || key == "server.document-root" || key == "server.modules" // Java's properties have the others
 			if first == nil {
 				first = &all[i]
 			}
@@ -51,7 +64,7 @@ func lighttpdFile(f File) []Listener {
 			}
 		}
 	}
-	if !main || !own && count < 2 || len(sockets) > maxBinds {
+	if !main || !own || count < 2 && !strings.Contains(strings.ToLower(f.Name), "lighttpd") || len(sockets) > maxBinds {
 		return nil
 	}
 	wild := stack{IPv4, IPv6, IPv4, Unknown}
@@ -75,8 +88,11 @@ func lighttpdFile(f File) []Listener {
 			if !isConcrete(host) {
 				l.Advice = `add a $SERVER["socket"] for "[::]:` + cut(number, 20) + `"`
 			}
-			if included {
+			switch {
+			case included:
 				l.Doubt = "an include adds the IPv6 socket"
+			case !isPort(number):
+				l.Doubt = "the port is one that IPv6 has too"
 			}
 		}
 		out = append(out, l)

@@ -16,6 +16,9 @@ import (
 var gunicorn = options{stack: plain, address: []string{"-b", "--bind"}, scheme: []string{"tcp://", "http://"}, local: "8000", both: "[::]"}
 
 func gunicornRun(c *Command) []Listener {
+	if c.Has("--check-config", "--print-config") {
+		return nil
+	}
 	if gunicorn.given(c) {
 		return gunicorn.run(c)
 	}
@@ -61,7 +64,9 @@ func (w *Word) fields() []*Word {
 var (
 	gunicornBind   = regexp.MustCompile(`^bind[ \t]*=[ \t]*(.*)$`)
 	gunicornValues = regexp.MustCompile(`^(?:\[[ \t]*)?(["'][^"'\\{}%]*["'](?:[ \t]*,[ \t]*["'][^"'\\{}%]*["'])*)[ \t]*,?[ \t]*\]?[ \t]*(?:#.*)?$`)
-	pythonString   = regexp.MustCompile(`["']([^"']*)["']`)
+	// What sets any name: locals()[key] = value for each GUNICORN_ variable is widespread.
+	gunicornDynamic = regexp.MustCompile(`(?m)^[^#\n]*\b(?:(?:locals|globals|vars|exec|setattr)[ \t]*\(|import[ \t(]+\*)`)
+	pythonString    = regexp.MustCompile(`["']([^"']*)["']`)
 )
 
 // gunicornFile reads "bind" of gunicorn.conf.py where it is a string, or a list of strings in one line, and nothing may change it.
@@ -104,6 +109,9 @@ func gunicornFile(f File) []Listener {
 	var out []Listener
 	for _, w := range last {
 		out = append(out, gunicorn.pair("", w)...)
+	}
+	if gunicornDynamic.MatchString(f.Text) {
+		out = doubted(out, "other code of the file sets bind")
 	}
 	return beside(out)
 }
@@ -218,10 +226,14 @@ func uwsgiRun(c *Command) []Listener {
 	for _, s := range uwsgiSockets {
 		name := "UWSGI_" + strings.ToUpper(strings.ReplaceAll(s, "-", "_"))
 		if w, _ := c.Var(name); w != nil {
-			out = append(out, uwsgiSocket(name+"=", w)...)
+			found := uwsgiSocket(name+"=", w)
+			if c.Program == "" {
+				found = doubted(found, "the image does not run uWSGI")
+			}
+			out = append(out, found...)
 		}
 	}
-	return out
+	return beside(out)
 }
 
 // uwsgiSocket reads an address; options of https and http-socket follow after a comma. A word without colon is a path.
@@ -230,12 +242,18 @@ func uwsgiSocket(prefix string, w *Word) []Listener {
 	if !strings.Contains(address, ":") {
 		return nil
 	}
-	return uwsgi.pair(prefix, w.slice(0, len(address)))
+	out := uwsgi.pair(prefix, w.slice(0, len(address)))
+	if strings.Contains(strings.ToLower(prefix), "stats") {
+		return doubted(out, "only its own pod asks for statistics")
+	}
+	return out
 }
 
 func uwsgiFile(f File) []Listener {
 	var out []Listener
+	conditional := false
 	for _, s := range settings(f.Text, "#;", false) {
+		conditional = conditional || strings.HasPrefix(s.key.text, "if-")
 		if s.section == "uwsgi" && slices.Contains(uwsgiSockets, s.key.text) && len(out) < maxAddresses {
 			start := s.value.start
 			if len(s.value.text) < s.value.end-start {
@@ -245,7 +263,10 @@ func uwsgiFile(f File) []Listener {
 			out = append(out, uwsgiSocket(s.key.text+" = ", w)...)
 		}
 	}
-	return out
+	if conditional {
+		out = doubted(out, "the condition around it does not hold")
+	}
+	return beside(out)
 }
 
 // vLLM makes one plain socket.

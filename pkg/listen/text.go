@@ -37,9 +37,10 @@ const maxLines = 100000
 // comment character ends the line, unless it is the first of two (\#). A backslash at the end of a line continues it where
 // continued is true.
 func lineDirectives(text string, comment byte, continued bool) []lineDirective {
-	var out []lineDirective
+	out := make([]lineDirective, 0, lineCount(text))
+	var pool []span // of the words of many lines
 	for i, lines := 0, 0; i < len(text) && lines < maxLines; lines++ {
-		var words []span
+		start := len(pool)
 		for i < len(text) && text[i] != '\n' {
 			switch c := text[i]; {
 			case c == ' ' || c == '\t' || c == '\r':
@@ -52,19 +53,26 @@ func lineDirectives(text string, comment byte, continued bool) []lineDirective {
 				}
 			default:
 				var w span
-				w, i = lineWord(text, i, comment)
-				words = append(words, w)
+				w, i = lineWord(text, i)
+				if len(pool) == cap(pool) {
+					size := max(64, min(2*cap(pool), 4096), 2*(len(pool)-start))
+					pool, start = append(make([]span, 0, size), pool[start:]...), 0
+				}
+				pool = append(pool, w)
 			}
 		}
 		i++
-		if len(words) > 0 {
+		if words := pool[start:len(pool):len(pool)]; len(words) > 0 {
 			out = append(out, lineDirective{words[0], words[1:], words[len(words)-1].end})
 		}
 	}
 	return out
 }
 
-func lineWord(text string, i int, comment byte) (span, int) {
+// lineCount is how many lines a text has at most, for the first allocation.
+func lineCount(text string) int { return min(strings.Count(text, "\n")+1, maxLines) }
+
+func lineWord(text string, i int) (span, int) {
 	start := i
 	if q := text[i]; q == '"' || q == '\'' {
 		if end := strings.IndexByte(text[i+1:], q); end >= 0 && !strings.Contains(text[i+1:i+1+end], "\n") {
@@ -72,7 +80,7 @@ func lineWord(text string, i int, comment byte) (span, int) {
 			return span{text[i+1 : end-1], start, end}, end
 		}
 	}
-	for i < len(text) && strings.IndexByte(" \t\r\n", text[i]) < 0 {
+	for i < len(text) && text[i] != ' ' && text[i] != '\t' && text[i] != '\r' && text[i] != '\n' {
 		i++
 	}
 	return span{text[start:i], start, i}, i
@@ -91,7 +99,7 @@ func (s setting) source(f File) string { return oneLine(f.Text[s.key.start:s.val
 // settings reads "key = value" lines with [sections]; comments starts with one of the characters at the start of a line, or after
 // white space. A key without "=" has an empty value. Where colon is true, ":" separates too.
 func settings(text, comments string, colon bool) []setting {
-	var out []setting
+	out := make([]setting, 0, lineCount(text))
 	section := ""
 	for start, lines := 0, 0; start < len(text) && lines < maxLines; lines++ {
 		end := len(text)

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"github.com/sixgate/sixgate/pkg/listen"
@@ -96,10 +98,13 @@ func checkListen(rule string, req *Request) []Finding {
 			Path: l.path, Text: TextPos{l.Line, l.Column}, Subject: l.subject,
 			Value: l.Address + ":" + l.Port, Message: listenMessage(l.Listener), Limit: l.limit,
 		}
-		if last, _ := l.path[len(l.path)-1].(string); !strings.Contains(textAt(req.Object, l.path), "\n") && last != "valuesContent" && req.Object.Kind() != "ConfigMap" {
-			f.Text = TextPos{} // the field is the place
-		}
-		if req.Object.Kind() == "Secret" {
+		switch last, _ := l.path[len(l.path)-1].(string); {
+		case req.Object.Kind() == "ConfigMap", last == "valuesContent":
+		case req.Object.Kind() != "Secret":
+			if !strings.Contains(textAt(req.Object, l.path), "\n") {
+				f.Text = TextPos{} // the field is the place
+			}
+		default:
 			f.Text = TextPos{l.Line, 0}
 			f.Message = fmt.Sprintf("%s configuration %s; sixgate explain %s has the way out", l.Program, l.Reason, rule) // never a value
 		}
@@ -267,19 +272,37 @@ func readData(o *Object, field string, as encoding, all bool) []listener {
 			}
 		}
 	}
-	return place(listen.ReadFiles(files), func(name string) (Path, string, string) {
-		i := slices.IndexFunc(files, func(f listen.File) bool { return f.Name == name })
-		if i < 0 {
+	found := listen.ReadFiles(files)
+	if len(found) == 0 {
+		return nil
+	}
+	texts := make(map[string]string, len(files))
+	for _, f := range files {
+		texts[f.Name] = f.Text
+	}
+	return place(found, func(name string) (Path, string, string) {
+		text, ok := texts[name]
+		if !ok {
 			return nil, "", ""
 		}
-		return Path{field, name}, name, files[i].Text
+		return Path{field, name}, name, text
 	}, as, all)
 }
 
 // place turns what pkg/listen found into listeners of an object. where gives the field and subject of a File by its name, and
 // its text.
 func place(found []listen.Listener, where func(name string) (path Path, subject, text string), as encoding, all bool) []listener {
-	repaired := map[string]string{} // by rule and file: all edits of a rule in one text are made at once
+	type ruleFile struct{ rule, file string }
+	together := map[ruleFile][]listen.Listener{} // all edits of a rule in one text are made at once
+	for _, l := range found {
+		for i, e := range l.Edits {
+			if !slices.ContainsFunc(l.Edits[:i], func(before listen.Edit) bool { return before.File == e.File }) {
+				key := ruleFile{ruleOf(l.Program), e.File}
+				together[key] = append(together[key], l)
+			}
+		}
+	}
+	repaired := map[ruleFile]string{}
 	var out []listener
 	for _, l := range found {
 		path, subject, _ := where(l.File)
@@ -294,10 +317,9 @@ func place(found []listen.Listener, where func(name string) (path Path, subject,
 				at.edits = nil
 				break
 			}
-			key := rule + "\x00" + e.File
+			key := ruleFile{rule, e.File}
 			if _, ok := repaired[key]; !ok {
-				same := slices.DeleteFunc(slices.Clone(found), func(l listen.Listener) bool { return ruleOf(l.Program) != rule })
-				repaired[key] = as.encode(listen.Repair(listen.File{Name: e.File, Text: text}, same))
+				repaired[key] = as.encode(listen.Repair(listen.File{Name: e.File, Text: text}, together[key]))
 			}
 			edit := textEdit{path, repaired[key]}
 			if !slices.ContainsFunc(at.edits, func(e textEdit) bool { return slices.Equal(e.path, path) }) {
@@ -309,43 +331,69 @@ func place(found []listen.Listener, where func(name string) (path Path, subject,
 	return out
 }
 
-func ruleOf(program string) string {
+// ruleOf is the rule that is about a program.
+func ruleOf(program string) string { return programRules()[program] }
+
+var programRules = sync.OnceValue(func() map[string]string {
+	out := map[string]string{}
 	for _, p := range listen.Programs() {
-		if p.Name == program {
-			return p.Rule
-		}
+		out[p.Name] = p.Rule
 	}
-	return ""
-}
+	return out
+})
 
 // readContainer judges what a container runs: image, command, args and env.
 func readContainer(o *Object, pod Path, c container, all bool) []listener {
-	p := listen.Process{Image: o.Str(c.path.With("image")...)}
-	paths := map[string]Path{"": c.path.With("image")} // what the image does by itself
-	file := func(path Path, text string) listen.File {
-		name := path.String()
-		paths[name] = path
-		return listen.File{Name: name, Text: text}
+	image, _ := c.obj["image"].(string)
+	p := listen.Process{Image: image}
+	// A text has the name "" if it is the image, what the image does by itself, else its number in fields: few paths are asked for.
+	type field struct {
+		list string
+		i    int
 	}
-	words := func(field string) (out []listen.File) {
-		for i, w := range o.List(c.path.With(field)...) {
-			text, _ := w.(string)
-			out = append(out, file(c.path.With(field, i), text))
+	var fields []field
+	file := func(list string, i int, value any) listen.File {
+		text, _ := value.(string)
+		fields = append(fields, field{list, i})
+		return listen.File{Name: strconv.Itoa(len(fields) - 1), Text: text}
+	}
+	words := func(list string) (out []listen.File) {
+		values, _ := c.obj[list].([]any)
+		for i, w := range values {
+			out = append(out, file(list, i, w))
 		}
 		return out
 	}
 	p.Command, p.Args = words("command"), words("args")
-	for i := range o.List(c.path.With("env")...) {
-		at := c.path.With("env", i)
-		name := o.Str(at.With("name")...)
-		if _, from := o.Get(at.With("valueFrom")...); from {
+	env, _ := c.obj["env"].([]any)
+	if len(env) > 0 {
+		p.Env = make([]listen.Variable, 0, len(env))
+		fields = slices.Grow(fields, len(env))
+	}
+	for i, e := range env {
+		variable, _ := e.(map[string]any)
+		name, _ := variable["name"].(string)
+		if variable["valueFrom"] != nil {
 			p.Env = append(p.Env, listen.Variable{Name: name})
 			continue
 		}
-		p.Env = append(p.Env, listen.Variable{Name: name, Known: true, Value: file(at.With("value"), o.Str(at.With("value")...))})
+		p.Env = append(p.Env, listen.Variable{Name: name, Known: true, Value: file("env", i, variable["value"])})
 	}
-	out := place(listen.ReadProcess(p), func(name string) (Path, string, string) {
-		path := paths[name]
+	found := listen.ReadProcess(p)
+	if len(found) == 0 {
+		return nil
+	}
+	out := place(found, func(name string) (Path, string, string) {
+		path := c.path.With("image")
+		if name != "" {
+			n, err := strconv.Atoi(name)
+			if err != nil || n < 0 || n >= len(fields) {
+				return nil, "", ""
+			}
+			if path = c.path.With(fields[n].list, fields[n].i); fields[n].list == "env" {
+				path = path.With("value")
+			}
+		}
 		return path, c.name, textAt(o, path)
 	}, plainText, all)
 	always := o.Str(c.path.With("restartPolicy")...) == "Always"
