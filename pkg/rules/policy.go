@@ -45,6 +45,15 @@ type Cluster struct {
 	Nodes    string   `yaml:"nodes"` // IPv6 (default) or DualStack
 	DNS      DNS      `yaml:"dns"`
 	CNI      string   `yaml:"cni"` // calico; annotations are written and judged for this CNI only
+	NAT64    NAT64    `yaml:"nat64"`
+	// RegistriesWithoutIPv6 are host names of image registries that no IPv6-only node reaches; nil: the list of the rule.
+	RegistriesWithoutIPv6 []string `yaml:"registriesWithoutIPv6"`
+}
+
+// NAT64 is how pods reach IPv4 addresses outside.
+type NAT64 struct {
+	Prefix string `yaml:"prefix"` // IPv6 CIDR of 96 bits, such as 64:ff9b::/96 (RFC 6052); "": there is none
+	CLAT   bool   `yaml:"clat"`   // nodes translate IPv4 literals too (RFC 6877)
 }
 
 // IPv6Only reports whether the cluster's Services are IPv6 single-stack. On any other cluster no rule is active.
@@ -55,6 +64,8 @@ type DNS struct {
 	Namespace string `yaml:"namespace"` // default kube-system
 	Service   string `yaml:"service"`   // default kube-dns
 	Address   string `yaml:"address"`   // IPv6
+	// Resolvers outside the cluster that pods may ask, IPv6; with NAT64 they should synthesise AAAA records.
+	Resolvers []string `yaml:"resolvers"`
 }
 
 // Services says how Services are made to fit.
@@ -425,6 +436,20 @@ func (p *Policy) checkCluster(bad complain) {
 			bad(at.With(i), "%q must be one of %s%s", f, strings.Join(known, ", "), Suggest(f, known))
 		} else if slices.Contains(families[:i], f) {
 			bad(at.With(i), "%q is there twice", f)
+		}
+	}
+	for i, r := range p.Cluster.DNS.Resolvers {
+		if !isIPv6Address(r) {
+			bad(Path{"cluster", "dns", "resolvers", i}, "%q is not an IPv6 address", r)
+		}
+	}
+	if prefix, err := netip.ParsePrefix(p.Cluster.NAT64.Prefix); p.Cluster.NAT64.Prefix != "" &&
+		(err != nil || !prefix.Addr().Is6() || prefix.Bits() != 96 || prefix != prefix.Masked()) {
+		bad(Path{"cluster", "nat64", "prefix"}, "%q is not an IPv6 prefix of 96 bits, such as 64:ff9b::/96", p.Cluster.NAT64.Prefix)
+	}
+	for i, r := range p.Cluster.RegistriesWithoutIPv6 {
+		if r == "" || strings.ContainsAny(r, "/: ") {
+			bad(Path{"cluster", "registriesWithoutIPv6", i}, "%q must be a host name", r)
 		}
 	}
 	if a := p.Cluster.DNS.Address; a != "" && !isIPv6Address(a) {

@@ -100,6 +100,9 @@ func TestReadPolicyErrors(t *testing.T) {
 		"apiServer: {host: \"::ffff:10.0.0.1\", port: 1}\n":        `line 3: apiServer.host: "::ffff:10.0.0.1" is IPv4; give a DNS name of the API server's certificate or an IPv6 address`,
 		"apiServer: {host: \"https://a.example:6443\", port: 1}\n": `line 3: apiServer.host: "https://a.example:6443" is neither a DNS name nor an IPv6 address; leave out scheme and port`,
 		"apiServer: {host: \"fe80::1%eth0\", port: 1}\n":           `line 3: apiServer.host: "fe80::1%eth0" is neither a DNS name nor an IPv6 address; leave out scheme and port`,
+		"cluster: {nat64: {prefix: \"64:ff9b::1/96\"}}\n":          `line 3: cluster.nat64.prefix: "64:ff9b::1/96" is not an IPv6 prefix of 96 bits, such as 64:ff9b::/96`,
+		"cluster: {dns: {resolvers: [8.8.8.8]}}\n":                 `line 3: cluster.dns.resolvers[0]: "8.8.8.8" is not an IPv6 address`,
+		"cluster: {registriesWithoutIPv6: [\"ghcr.io/a\"]}\n":      `line 3: cluster.registriesWithoutIPv6[0]: "ghcr.io/a" must be a host name`,
 		"apiServer: {envFrom: merge}\n":                            `line 3: apiServer.envFrom: "merge" must be one of skip, inject`,
 		// pools
 		"pools: [{ipv6Pools: [a]}]\n":                                                       "line 3: pools[0]: each CNI has annotations of its own; set cluster.cni: calico",
