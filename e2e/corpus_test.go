@@ -355,6 +355,8 @@ func audit(t *testing.T, from *source, policy string) *audited {
 // without Sixgate makes of them.
 func TestCorpusAudit(t *testing.T) {
 	with, without := get(t, bareSixgate), get(t, withoutSixgate)
+	with.defineCustomResources(t)
+	without.defineCustomResources(t)
 	sixgate, plain := with.api(t), without.api(t)
 	t.Logf("API server: %s", decode(t, plain.do(t, http.MethodGet, "/version", nil).body).Str("gitVersion"))
 	sources := corpus(t)
