@@ -5,11 +5,6 @@ import (
 	"strings"
 )
 
-var (
-	targetEndpoints     = Target{Version: "v1", Resource: "endpoints", Kind: "Endpoints", Operations: both}
-	targetEndpointSlice = Target{Group: "discovery.k8s.io", Version: "v1", Resource: "endpointslices", Kind: "EndpointSlice", Operations: both}
-)
-
 // endpointsIPv4 reports addresses behind Services that no pod of an IPv6-only cluster reaches.
 //
 // Source: kube-proxy v1.37, pkg/proxy/endpointslicecache.go and proxier (only slices of the proxier's family are used);

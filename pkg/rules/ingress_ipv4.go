@@ -6,24 +6,6 @@ import (
 	"strings"
 )
 
-var (
-	targetIngress = Target{Group: "networking.k8s.io", Version: "v1", Resource: "ingresses", Kind: "Ingress", Operations: both}
-	targetGateway = Target{Group: "gateway.networking.k8s.io", Version: "v1", Resource: "gateways", Kind: "Gateway", Operations: both}
-
-	targetNginxPolicy = Target{Group: "k8s.nginx.org", Version: "v1", Resource: "policies", Kind: "Policy", Operations: both}
-)
-
-// traefikMiddlewares are the middlewares that hold allow-lists, of both API groups that Traefik has had.
-func traefikMiddlewares() []Target {
-	var out []Target
-	for _, group := range []string{"traefik.io", "traefik.containo.us"} {
-		out = append(out,
-			Target{Group: group, Version: "v1alpha1", Resource: "middlewares", Kind: "Middleware", Operations: both},
-			Target{Group: group, Version: "v1alpha1", Resource: "middlewaretcps", Kind: "MiddlewareTCP", Operations: both})
-	}
-	return out
-}
-
 // ingressAllowLists are the annotations of an Ingress by which its controller lets in only the clients that are listed.
 func ingressAllowLists() []string {
 	return []string{

@@ -74,6 +74,17 @@ type Services struct {
 	// Headless lists "namespace/name" patterns that become headless, or is "all": every Service, NodePort and LoadBalancer too.
 	Headless           HeadlessList `yaml:"headless"`
 	WhenHeadlessUnsafe string       `yaml:"whenHeadlessUnsafe"` // off, warn (default) or deny
+	// LoadBalancer is the system that gives LoadBalancer Services their addresses, one of loadBalancers.
+	LoadBalancer string        `yaml:"loadBalancer"`
+	Pools        []ServicePool `yaml:"pools"`
+}
+
+// A ServicePool gives the LoadBalancer Services that it selects an address or a pool. The first entry that matches is used, alone.
+type ServicePool struct {
+	Namespaces []string          `yaml:"namespaces"` // name patterns; none: all
+	Services   map[string]string `yaml:"services"`   // labels that a Service must have; none: all
+	IPv6Pools  []string          `yaml:"ipv6Pools"`  // names; for Calico CIDRs too
+	Addresses  []string          `yaml:"addresses"`  // one IPv6 address: the entry must match one Service
 }
 
 // HeadlessList is a list of "namespace/name" patterns, or All.
@@ -385,6 +396,7 @@ func (p *Policy) check(root *yaml.Node, found *problems) {
 			bad(Path{"services", "headless", i}, "%q must be \"namespace/name\"; * stands for any characters", g)
 		}
 	}
+	p.checkServicePools(bad)
 	p.checkAPIServer(bad)
 	oneOf(Path{"apiServer", "envFrom"}, p.APIServer.EnvFrom, "skip", "inject")
 	for i := range p.Pools {

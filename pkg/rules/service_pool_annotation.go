@@ -7,12 +7,13 @@ import (
 	"strings"
 )
 
-// A poolKey is an annotation of LoadBalancer Services that chooses addresses or pools, as the system that reads it takes it.
+// A poolKey is an annotation of Services that chooses addresses or pools, as the system that reads it takes it.
 type poolKey struct {
-	keys   []string // the first one that is there is read
-	system string
-	cni    string // the value of cluster.cni with which it is certain that the annotation is read
-	judge  func(value string) poolFault
+	keys  []string // the first one that is there is read
+	name  string   // of the system: in services.loadBalancer, or in cluster.cni
+	judge func(value string) poolFault
+	every bool // read from Services of every type, not of LoadBalancer only
+	empty bool // an empty value is read too
 }
 
 // A poolFault is what is wrong with a value.
@@ -22,25 +23,27 @@ type poolFault struct {
 	keep    string // the value without its IPv4 part; "": there is no other part
 }
 
-func poolKeys() []poolKey {
-	return []poolKey{
-		{[]string{"projectcalico.org/ipv6pools"}, "Calico", "calico", calicoServicePools},
-		{[]string{"projectcalico.org/ipv4pools"}, "Calico", "calico", calicoServiceIPv4Pools},
-		{[]string{"projectcalico.org/loadBalancerIPs"}, "Calico", "calico", calicoServiceAddresses},
-		{[]string{"lbipam.cilium.io/ips", "io.cilium/lb-ipam-ips"}, "Cilium", "cilium", ciliumServiceAddresses},
-		{[]string{"metallb.io/loadBalancerIPs", "metallb.universe.tf/loadBalancerIPs"}, "MetalLB", "", metalLBAddresses},
-		{[]string{"metallb.io/address-pool", "metallb.universe.tf/address-pool"}, "MetalLB", "", onePoolName},
-		{[]string{"purelb.io/addresses"}, "PureLB", "", pureLBAddresses},
-		{[]string{"kube-vip.io/loadbalancerIPs"}, "kube-vip", "", kubeVIPAddresses},
-		{[]string{"service.antrea.io/external-ip-pool"}, "Antrea", "antrea", onePoolName},
-	}
+// poolKeys is never changed.
+var poolKeys = []poolKey{
+	{keys: []string{"projectcalico.org/ipv6pools"}, name: "calico", judge: calicoServicePools, empty: true},
+	{keys: []string{"projectcalico.org/ipv4pools"}, name: "calico", judge: calicoServiceIPv4Pools, empty: true},
+	{keys: []string{"projectcalico.org/loadBalancerIPs"}, name: "calico", judge: calicoServiceAddresses, empty: true},
+	{keys: []string{"lbipam.cilium.io/ips", "io.cilium/lb-ipam-ips"}, name: "cilium", judge: ciliumServiceAddresses},
+	{keys: []string{"metallb.io/loadBalancerIPs", "metallb.universe.tf/loadBalancerIPs"}, name: "metallb", judge: metalLBAddresses},
+	{keys: []string{"metallb.io/address-pool", "metallb.universe.tf/address-pool"}, name: "metallb", judge: onePoolName},
+	{keys: []string{"purelb.io/addresses"}, name: "purelb", judge: pureLBAddresses, empty: true},
+	{keys: []string{"purelb.io/service-group"}, name: "purelb", judge: onePoolName},
+	{keys: []string{"kube-vip.io/loadbalancerIPs"}, name: "kube-vip", judge: kubeVIPAddresses},
+	{keys: []string{"service.antrea.io/external-ip-pool"}, name: "antrea", judge: onePoolName},
+	{keys: []string{"ovn.kubernetes.io/switch_lb_vip"}, name: "kube-ovn", judge: kubeOVNAddresses, every: true},
 }
 
 // servicePoolAnnotation judges the annotations by which a Service asks a load balancer of the cluster for an address, each by the
 // rules of the parser that reads it.
 //
 // Source: projectcalico/calico, kube-controllers/pkg/controllers/loadbalancer; cilium/cilium, operator/pkg/lbipam/lbipam.go;
-// metallb/metallb, controller/service.go; purelb, internal/allocator/allocator.go; kube-vip/kube-vip, pkg/utils/ip.go.
+// metallb/metallb, controller/service.go; purelb, internal/allocator/allocator.go; kube-vip/kube-vip, pkg/instance (FetchServiceAddresses);
+// kubeovn/kube-ovn, pkg/controller/service.go.
 func servicePoolAnnotation() *Rule {
 	return &Rule{
 		ID: "service-pool-annotation", Since: "v0.1.0", Level: Deny,
@@ -52,27 +55,30 @@ func servicePoolAnnotation() *Rule {
 
 func checkServicePoolAnnotation(req *Request) []Finding {
 	o := req.Object
-	annotations := o.Map("metadata", "annotations")
-	if len(annotations) == 0 || serviceType(o) != "LoadBalancer" {
-		return nil // read for that type only
+	annotations, t := o.Map("metadata", "annotations"), serviceType(o)
+	if len(annotations) == 0 {
+		return nil
 	}
 	var out []Finding
-	for _, k := range poolKeys() {
+	for _, k := range poolKeys {
+		if t != "LoadBalancer" && !k.every {
+			continue
+		}
 		i := slices.IndexFunc(k.keys, func(key string) bool { return has(annotations, key) })
 		if i < 0 {
 			continue
 		}
 		path := Path{"metadata", "annotations", k.keys[i]}
-		value, _ := annotations[k.keys[i]].(string)
-		if value == "" {
+		value, isString := annotations[k.keys[i]].(string)
+		if !isString || value == "" && !k.empty {
 			continue
 		}
 		f := Finding{Path: path, Subject: k.keys[i], Value: value}
-		if k.cni == "" || req.Policy.Cluster.CNI != k.cni {
-			f.Limit = Warn // another system may serve the Service
+		if value == "" || !certainlyRead(req, k.name) {
+			f.Limit = Warn
 		}
 		fault := k.judge(value)
-		if ip := o.Str("spec", "loadBalancerIP"); k.system == "MetalLB" && ip != "" && fault.message == "" && strings.HasSuffix(k.keys[i], "/loadBalancerIPs") {
+		if ip := o.Str("spec", "loadBalancerIP"); k.name == "metallb" && ip != "" && fault.message == "" && strings.HasSuffix(k.keys[i], "/loadBalancerIPs") {
 			fault.message = "stands beside spec.loadBalancerIP, MetalLB gives no address; remove spec.loadBalancerIP"
 		}
 		if fault.message == "" {
@@ -88,6 +94,16 @@ func checkServicePoolAnnotation(req *Request) []Finding {
 		out = append(out, f)
 	}
 	return out
+}
+
+// certainlyRead: the policy names the system, and the Service no other one.
+func certainlyRead(req *Request, system string) bool {
+	named := req.Policy.Services.LoadBalancer
+	if named == "" {
+		named = req.Policy.Cluster.CNI
+	}
+	class := req.Object.Str("spec", "loadBalancerClass")
+	return named == system && (class == "" || strings.Contains(class, system))
 }
 
 // calicoServicePools: a JSON array of CIDRs or names of IPPools; one bad entry and the Service gets nothing, said only in a log.
@@ -169,13 +185,24 @@ func pureLBAddresses(value string) poolFault {
 	return f.poolFault
 }
 
-// kubeVIPAddresses: commas, trimmed, empty entries left out. 0.0.0.0 asks for DHCP, which is IPv4.
+// kubeVIPAddresses: commas, trimmed, empty entries left out. 0.0.0.0 asks for DHCP, which is IPv4. Newer versions take host names.
 func kubeVIPAddresses(value string) poolFault {
 	values := slices.DeleteFunc(trimmed(value), func(v string) bool { return v == "" })
+	if slices.ContainsFunc(values, dnsName.MatchString) {
+		return poolFault{}
+	}
 	f := strictAddresses("kube-vip", values)
 	if slices.Contains(values, "0.0.0.0") && f.message != "" && f.ipv6 == 0 {
 		f.message = "asks for an address by DHCP for IPv4, which serves no IPv6 Service; give an IPv6 address"
 	}
+	f.keep = strings.Join(f.kept, ",")
+	return f.poolFault
+}
+
+// kubeOVNAddresses: commas, which older versions do not trim.
+func kubeOVNAddresses(value string) poolFault {
+	f := strictAddresses("Kube-OVN", trimmed(value))
+	f.limit = Warn // an address beside those of the Service
 	f.keep = strings.Join(f.kept, ",")
 	return f.poolFault
 }

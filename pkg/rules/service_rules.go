@@ -4,6 +4,7 @@ package rules
 func serviceRules() []*Rule {
 	return []*Rule{
 		serviceIPv4Address(),
+		servicePool(),
 		servicePoolAnnotation(),
 		serviceCloudLB(),
 		serviceExternalName(),

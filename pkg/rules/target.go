@@ -10,7 +10,24 @@ var (
 	targetConfigMap = Target{Version: "v1", Resource: "configmaps", Kind: "ConfigMap", Leaf: true, Operations: both}
 	targetSecret    = Target{Version: "v1", Resource: "secrets", Kind: "Secret", Leaf: true, Asked: true, Operations: both}
 	targetNamespace = Target{Version: "v1", Resource: "namespaces", Kind: "Namespace", Cluster: true, Operations: both}
+
+	targetEndpoints     = Target{Version: "v1", Resource: "endpoints", Kind: "Endpoints", Operations: both}
+	targetEndpointSlice = Target{Group: "discovery.k8s.io", Version: "v1", Resource: "endpointslices", Kind: "EndpointSlice", Operations: both}
+	targetIngress       = Target{Group: "networking.k8s.io", Version: "v1", Resource: "ingresses", Kind: "Ingress", Operations: both}
+	targetGateway       = Target{Group: "gateway.networking.k8s.io", Version: "v1", Resource: "gateways", Kind: "Gateway", Operations: both}
+	targetNginxPolicy   = Target{Group: "k8s.nginx.org", Version: "v1", Resource: "policies", Kind: "Policy", Operations: both}
 )
+
+// traefikMiddlewares are the middlewares that hold allow-lists, of both API groups that Traefik has had.
+func traefikMiddlewares() []Target {
+	var out []Target
+	for _, group := range []string{"traefik.io", "traefik.containo.us"} {
+		out = append(out,
+			Target{Group: group, Version: "v1alpha1", Resource: "middlewares", Kind: "Middleware", Operations: both},
+			Target{Group: group, Version: "v1alpha1", Resource: "middlewaretcps", Kind: "MiddlewareTCP", Operations: both})
+	}
+	return out
+}
 
 // workloads are the kinds that carry a pod template.
 func workloads() []Target {
