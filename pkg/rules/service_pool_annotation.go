@@ -70,8 +70,8 @@ func checkServicePoolAnnotation(req *Request) []Finding {
 		}
 		path := Path{"metadata", "annotations", k.keys[i]}
 		value, isString := annotations[k.keys[i]].(string)
-		if !isString || value == "" && !k.empty {
-			continue
+		if !isString || value == "" && !k.empty || strings.Contains(value, "${") || strings.Contains(value, "{{") {
+			continue // the last two are filled in before anybody applies the manifest
 		}
 		f := Finding{Path: path, Subject: k.keys[i], Value: value}
 		if value == "" || !certainlyRead(req, k.name) {
