@@ -73,12 +73,14 @@ func stringsAt(o *Object, path Path) []string {
 	return out
 }
 
-// dropIPv4 removes the IPv4 entries of a list of texts.
+// dropIPv4 removes the IPv4 entries of a list of texts. It does so at once: one by one, a list of hundred thousands would take
+// minutes.
 func dropIPv4(o *Object, path Path) {
-	values := stringsAt(o, path)
-	for i := len(values) - 1; i >= 0; i-- {
-		if rangeFamily(strings.TrimSpace(values[i])) == "IPv4" {
-			o.Remove(path.With(i))
+	var kept []any
+	for _, e := range o.List(path...) {
+		if v, _ := e.(string); rangeFamily(strings.TrimSpace(v)) != "IPv4" {
+			kept = append(kept, e)
 		}
 	}
+	o.Set(path, kept)
 }
