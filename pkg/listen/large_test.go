@@ -32,9 +32,15 @@ type timed struct {
 func readLarge(size, arguments int) []timed {
 	var slow []timed
 	measure := func(name string, read func()) {
-		start := time.Now()
-		read()
-		slow = append(slow, timed{name, time.Since(start)})
+		took := time.Hour
+		for range 3 { // the shortest of three, since the machine has other work
+			start := time.Now()
+			read()
+			if took = min(took, time.Since(start)); took < 200*time.Millisecond {
+				break
+			}
+		}
+		slow = append(slow, timed{name, took})
 	}
 	for _, p := range Programs() {
 		if p.Cases == nil {
