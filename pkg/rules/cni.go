@@ -367,7 +367,7 @@ func judgeAntrea(a annotations, report reporter) {
 		case len(bad) == len(names):
 			report(antreaIPPools, None, "names no IPPool, Antrea refuses the pod; write names with commas and no spaces")
 		case len(bad) > 0:
-			report(antreaIPPools, Warn, "holds "+quote(bad[0])+", no name of an IPPool, which is skipped; use commas and no spaces")
+			report(antreaIPPools, Warn, "holds "+part(bad[0])+", no name of an IPPool, which is skipped; use commas and no spaces")
 		}
 	}
 	value, _ := a.get(antreaPodIPs)
@@ -381,7 +381,7 @@ func judgeAntrea(a annotations, report reporter) {
 		}
 		family := parsedFamily(v)
 		if family == "" {
-			report(antreaPodIPs, None, "holds "+quote(v)+", which is no address, Antrea refuses the pod; give an IPv6 address")
+			report(antreaPodIPs, None, "holds "+part(v)+", which is no address, Antrea refuses the pod; give an IPv6 address")
 			return
 		}
 		count[family]++
@@ -393,6 +393,9 @@ func judgeAntrea(a annotations, report reporter) {
 		report(antreaPodIPs, Warn, "asks for an IPv4 address; give an IPv6 address of the IPPool")
 	}
 }
+
+// part quotes an element of a value that is itself quoted before it.
+func part(v string) string { return quote(cut(v, 20)) }
 
 // parsedFamily is the family of what Go's own parser takes, which several CNIs use; "" if it does not.
 func parsedFamily(v string) string {
@@ -444,7 +447,7 @@ func judgeKubeOVN(a annotations, report reporter) {
 		}
 		switch {
 		case len(bad) > 0:
-			report(kubeOVNAddress, None, "holds "+quote(bad[0])+", which is no address, Kube-OVN refuses the pod; use commas and no spaces")
+			report(kubeOVNAddress, None, "holds "+part(bad[0])+", which is no address, Kube-OVN refuses the pod; use commas and no spaces")
 		case !ipv6:
 			report(kubeOVNAddress, Warn, "asks for an IPv4 address; give an IPv6 address of the Subnet")
 		}
@@ -475,10 +478,10 @@ func judgeKubeOVNPool(value string, report func(Level, string)) {
 		for i, v := range strings.Split(pod, ",") {
 			switch family := parsedFamily(strings.TrimSpace(v)); {
 			case family == "" && i == 0:
-				report(None, "holds "+quote(v)+", which is no address, Kube-OVN refuses the pod; name one IPPool or addresses")
+				report(None, "holds "+part(v)+", which is no address, Kube-OVN refuses the pod; name one IPPool or addresses")
 				return
 			case family == "":
-				report(Warn, "holds "+quote(v)+", which is no address, and no pod can have it; remove it")
+				report(Warn, "holds "+part(v)+", which is no address, and no pod can have it; remove it")
 				return
 			case family == "IPv6":
 				ipv6 = true
@@ -598,7 +601,7 @@ func spiderInterfaces(value string, pools *[]spiderPools) string {
 		case (p.Interface == "") != ((*pools)[0].Interface == ""):
 			return "names some interfaces and others not, Spiderpool refuses the pod; name all"
 		case p.Interface != "" && seen[p.Interface]:
-			return "holds interface " + quote(p.Interface) + " twice, Spiderpool refuses the pod; keep one"
+			return "holds interface " + part(p.Interface) + " twice, Spiderpool refuses the pod; keep one"
 		}
 		seen[p.Interface] = true
 	}
@@ -609,7 +612,7 @@ func spiderInterfaces(value string, pools *[]spiderPools) string {
 func spiderNames(names []string, report func(string)) bool {
 	i := slices.IndexFunc(names, func(v string) bool { return spiderIPPool(v) != "" })
 	if i >= 0 {
-		report("holds " + quote(names[i]) + ", which is no name of a SpiderIPPool; name a pool, not its addresses")
+		report("holds " + part(names[i]) + ", which is no name of a SpiderIPPool; name a pool, not its addresses")
 	}
 	return i >= 0
 }
@@ -703,7 +706,7 @@ func judgeDefaultAddresses(n *network, report func(string)) {
 	for _, v := range n.IPs {
 		address, _, mask := strings.Cut(v, "/")
 		if !mask && n.Name == "default" && strings.HasSuffix(n.Namespace, ovnKubernetes) {
-			report("gives " + quote(v) + " no prefix length, which OVN-Kubernetes needs; add that of its subnet")
+			report("gives " + part(v) + " no prefix length, which OVN-Kubernetes needs; add that of its subnet")
 			return
 		}
 		ipv6 = ipv6 || parsedFamily(address) == "IPv6"
@@ -724,7 +727,7 @@ func networkSelections(value string) (networks []*network, message string) {
 		for item := range strings.SplitSeq(value, ",") {
 			n := networkNamed(strings.TrimSpace(item))
 			if n == nil {
-				return nil, "holds " + quote(item) + ", which is no network, the pod will not start; write namespace/name@interface"
+				return nil, "holds " + part(item) + ", which is no network, the pod will not start; write namespace/name@interface"
 			}
 			networks = append(networks, n)
 		}
@@ -735,13 +738,13 @@ func networkSelections(value string) (networks []*network, message string) {
 		}
 		for _, v := range []string{n.MAC, n.GUID} {
 			if _, err := net.ParseMAC(v); v != "" && err != nil {
-				return nil, "holds " + quote(v) + ", which is no hardware address, the pod will not start; correct it"
+				return nil, "holds " + part(v) + ", which is no hardware address, the pod will not start; correct it"
 			}
 		}
 		for _, v := range n.IPs {
 			_, _, err := net.ParseCIDR(v)
 			if net.ParseIP(v) == nil && err != nil {
-				return nil, "holds " + quote(v) + ", which is no address, the pod will not start; give an address with its prefix length"
+				return nil, "holds " + part(v) + ", which is no address, the pod will not start; give an address with its prefix length"
 			}
 		}
 		for _, raw := range n.DefaultRoute {
