@@ -374,6 +374,10 @@ func judgeAntrea(a annotations, report reporter) {
 	if a.onNamespace || value == "" {
 		return
 	}
+	limit := None
+	if !has(a.values, antreaIPPools) {
+		limit = Warn // read only where the Namespace names pools
+	}
 	count := map[string]int{}
 	for v := range strings.SplitSeq(strings.ReplaceAll(value, " ", ""), ",") {
 		if v == "" {
@@ -381,14 +385,14 @@ func judgeAntrea(a annotations, report reporter) {
 		}
 		family := parsedFamily(v)
 		if family == "" {
-			report(antreaPodIPs, None, "holds "+part(v)+", which is no address, Antrea refuses the pod; give an IPv6 address")
+			report(antreaPodIPs, limit, holds(value, v, "no address, Antrea refuses the pod; give an IPv6 address"))
 			return
 		}
 		count[family]++
 	}
 	switch {
 	case count["IPv4"] > 1 || count["IPv6"] > 1:
-		report(antreaPodIPs, None, "holds two addresses of one family, Antrea refuses the pod; keep one")
+		report(antreaPodIPs, limit, "holds two addresses of one family, Antrea refuses the pod; keep one")
 	case count["IPv4"] > 0:
 		report(antreaPodIPs, Warn, "asks for an IPv4 address; give an IPv6 address of the IPPool")
 	}
@@ -396,6 +400,14 @@ func judgeAntrea(a annotations, report reporter) {
 
 // part quotes an element of a value that is itself quoted before it.
 func part(v string) string { return quote(cut(v, 20)) }
+
+// holds says what an element of a value is not, and names it unless it is all of the value.
+func holds(value, element, fault string) string {
+	if element == value {
+		return "is " + fault
+	}
+	return "holds " + part(element) + ", " + fault
+}
 
 // parsedFamily is the family of what Go's own parser takes, which several CNIs use; "" if it does not.
 func parsedFamily(v string) string {
@@ -447,7 +459,7 @@ func judgeKubeOVN(a annotations, report reporter) {
 		}
 		switch {
 		case len(bad) > 0:
-			report(kubeOVNAddress, None, "holds "+part(bad[0])+", which is no address, Kube-OVN refuses the pod; use commas and no spaces")
+			report(kubeOVNAddress, None, holds(value, bad[0], "no address, Kube-OVN refuses the pod; use commas and no spaces"))
 		case !ipv6:
 			report(kubeOVNAddress, Warn, "asks for an IPv4 address; give an IPv6 address of the Subnet")
 		}
@@ -478,10 +490,10 @@ func judgeKubeOVNPool(value string, report func(Level, string)) {
 		for i, v := range strings.Split(pod, ",") {
 			switch family := parsedFamily(strings.TrimSpace(v)); {
 			case family == "" && i == 0:
-				report(None, "holds "+part(v)+", which is no address, Kube-OVN refuses the pod; name one IPPool or addresses")
+				report(None, holds(value, v, "no address, Kube-OVN refuses the pod; name one IPPool or addresses"))
 				return
 			case family == "":
-				report(Warn, "holds "+part(v)+", which is no address, and no pod can have it; remove it")
+				report(Warn, holds(value, v, "no address, so no pod can have it; remove it"))
 				return
 			case family == "IPv6":
 				ipv6 = true
@@ -612,7 +624,7 @@ func spiderInterfaces(value string, pools *[]spiderPools) string {
 func spiderNames(names []string, report func(string)) bool {
 	i := slices.IndexFunc(names, func(v string) bool { return spiderIPPool(v) != "" })
 	if i >= 0 {
-		report("holds " + part(names[i]) + ", which is no name of a SpiderIPPool; name a pool, not its addresses")
+		report("holds " + part(names[i]) + ", no name of a SpiderIPPool; name a pool, not its addresses")
 	}
 	return i >= 0
 }
@@ -727,7 +739,7 @@ func networkSelections(value string) (networks []*network, message string) {
 		for item := range strings.SplitSeq(value, ",") {
 			n := networkNamed(strings.TrimSpace(item))
 			if n == nil {
-				return nil, "holds " + part(item) + ", which is no network, the pod will not start; write namespace/name@interface"
+				return nil, holds(value, item, "no network, the pod will not start; write namespace/name@interface")
 			}
 			networks = append(networks, n)
 		}
@@ -738,13 +750,13 @@ func networkSelections(value string) (networks []*network, message string) {
 		}
 		for _, v := range []string{n.MAC, n.GUID} {
 			if _, err := net.ParseMAC(v); v != "" && err != nil {
-				return nil, "holds " + part(v) + ", which is no hardware address, the pod will not start; correct it"
+				return nil, holds(value, v, "no hardware address, the pod will not start; correct it")
 			}
 		}
 		for _, v := range n.IPs {
 			_, _, err := net.ParseCIDR(v)
 			if net.ParseIP(v) == nil && err != nil {
-				return nil, "holds " + part(v) + ", which is no address, the pod will not start; give an address with its prefix length"
+				return nil, holds(value, v, "no address, the pod will not start; write it as 2001:db8::1/64")
 			}
 		}
 		for _, raw := range n.DefaultRoute {

@@ -3,6 +3,7 @@ package rules
 import (
 	"bufio"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -55,4 +56,30 @@ func FuzzAnnotations(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestExamplePolicies: there is a good policy for every CNI, and each of its entries writes something.
+func TestExamplePolicies(t *testing.T) {
+	for _, c := range cnis {
+		data, err := os.ReadFile("../../examples/policies/" + c.name + ".yaml")
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := ReadPolicy(data)
+		if err != nil {
+			t.Fatalf("%s: %v", c.name, err)
+		}
+		if p.Cluster.CNI != c.name || len(p.Pools) == 0 {
+			t.Errorf("%s: %+v", c.name, p)
+		}
+		for i := range p.Pools {
+			write := c.pod
+			if p.Pools[i].onNamespace() {
+				write = c.namespace
+			}
+			if !slices.ContainsFunc(write(&p.Pools[i]), func(a addition) bool { return a.value != "" }) {
+				t.Errorf("%s: entry %d writes nothing", c.name, i)
+			}
+		}
+	}
 }
