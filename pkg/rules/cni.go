@@ -163,8 +163,8 @@ func nameOf(kind string) func(string) string {
 	}
 }
 
-// canonical masks CIDRs and writes addresses in their one form; names stay.
-func canonical(values []string) []string {
+// canonicalAddresses masks CIDRs and writes addresses in their one form; names stay.
+func canonicalAddresses(values []string) []string {
 	var out []string
 	for _, v := range values {
 		if prefix, err := netip.ParsePrefix(v); err == nil {
@@ -211,15 +211,15 @@ const (
 func calicoPod(p *Pool) []addition {
 	own := []string{calicoIPAddrs, calicoIPAddrsNoIpam}
 	return []addition{
-		{calicoIPv6Pools, jsonArray(canonical(p.IPv6Pools)), own},
-		{calicoIPAddrs, jsonArray(canonical(p.Addresses)), append(own, calicoIPv6Pools)},
+		{calicoIPv6Pools, jsonArray(canonicalAddresses(p.IPv6Pools)), own},
+		{calicoIPAddrs, jsonArray(canonicalAddresses(p.Addresses)), append(own, calicoIPv6Pools)},
 		{calicoIPFamilies, jsonArray(p.IPFamilies), own},
 	}
 }
 
 func calicoNamespace(p *Pool) []addition {
 	return []addition{
-		{key: calicoIPv6Pools, value: jsonArray(canonical(p.IPv6Pools))},
+		{key: calicoIPv6Pools, value: jsonArray(canonicalAddresses(p.IPv6Pools))},
 		{key: calicoIPFamilies, value: jsonArray(p.IPFamilies)},
 	}
 }
@@ -350,7 +350,7 @@ const (
 func antreaPod(p *Pool) []addition {
 	return []addition{
 		{antreaIPPools, strings.Join(p.IPv6Pools, ","), []string{antreaPodIPs}},
-		{antreaPodIPs, strings.Join(canonical(p.Addresses), ","), []string{antreaIPPools}},
+		{antreaPodIPs, strings.Join(canonicalAddresses(p.Addresses), ","), []string{antreaIPPools}},
 	}
 }
 
@@ -438,7 +438,7 @@ func kubeOVNPod(p *Pool) []addition {
 	}
 	return []addition{
 		{kubeOVNPool, first(p.IPv6Pools), []string{kubeOVNAddress, kubeOVNSubnet}},
-		{kubeOVNAddress, first(canonical(p.Addresses)), []string{kubeOVNPool, kubeOVNSubnet}},
+		{kubeOVNAddress, first(canonicalAddresses(p.Addresses)), []string{kubeOVNPool, kubeOVNSubnet}},
 		{kubeOVNFamily, family, []string{kubeOVNAddress}},
 	}
 }
