@@ -1,7 +1,6 @@
 package rules
 
 import (
-	"net/netip"
 	"slices"
 	"strings"
 )
@@ -99,27 +98,14 @@ func (p *Policy) servicePool(namespace string, labels map[string]any) *ServicePo
 	return nil
 }
 
-// annotations are what the system reads for this entry, addresses and CIDRs in canonical form.
-func (lb *loadBalancer) annotations(p *ServicePool) []keyValue {
-	var pools, addresses []string
-	for _, v := range p.IPv6Pools {
-		if prefix, err := netip.ParsePrefix(v); err == nil {
-			v = prefix.Masked().String()
-		}
-		pools = append(pools, v)
+// annotations are what the system reads for this entry.
+func (lb *loadBalancer) annotations(p *ServicePool) []addition {
+	var out []addition
+	if lb.pools != "" && len(p.IPv6Pools) > 0 {
+		out = append(out, addition{key: lb.pools, value: lb.encode(canonicalAddresses(p.IPv6Pools))})
 	}
-	for _, v := range p.Addresses {
-		if a, err := netip.ParseAddr(v); err == nil {
-			v = a.String()
-		}
-		addresses = append(addresses, v)
-	}
-	var out []keyValue
-	if lb.pools != "" && len(pools) > 0 {
-		out = append(out, keyValue{lb.pools, lb.encode(pools)})
-	}
-	if lb.address != "" && len(addresses) > 0 {
-		out = append(out, keyValue{lb.address, lb.encode(addresses)})
+	if lb.address != "" && len(p.Addresses) > 0 {
+		out = append(out, addition{key: lb.address, value: lb.encode(canonicalAddresses(p.Addresses))})
 	}
 	return out
 }
