@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/txtar"
@@ -121,10 +122,11 @@ func (c *ruleCase) try(t *testing.T, api *apiServer) string {
 	if c.text["out.yaml"] == "" && !refused {
 		return "not repaired"
 	}
+	sent = c.own(t, "in.yaml")
 	api.makeNamespaces(t, []*sample{sent})
 	method, path, version := http.MethodPost, sent.path(), ""
 	if update {
-		old := c.sample(t, "old.yaml")
+		old := c.own(t, "old.yaml")
 		stored := api.create(t, old, old.body, false)
 		if !stored.ok() {
 			return "of a stored object that this cluster does not take"
@@ -147,7 +149,7 @@ func (c *ruleCase) try(t *testing.T, api *apiServer) string {
 	if c.text["out.yaml"] == "" {
 		return "not repaired, the API server refuses it"
 	}
-	after := write(c.sample(t, "out.yaml"))
+	after := write(c.own(t, "out.yaml"))
 	if after.ok() {
 		return "repaired and accepted"
 	}
@@ -158,6 +160,23 @@ func (c *ruleCase) try(t *testing.T, api *apiServer) string {
 		}
 	}
 	return "repaired, refused for another reason"
+}
+
+// own returns an object of the case; one without namespace gets a name that no other test uses.
+func (c *ruleCase) own(t *testing.T, file string) *sample {
+	t.Helper()
+	s := c.sample(t, file)
+	if s.target.Cluster {
+		o := decode(t, s.body)
+		o.Set(rules.Path{"metadata", "name"}, strings.ReplaceAll(strings.TrimSuffix(c.name, ".txtar"), "/", "-"))
+		s.doc.Object = o
+		body, err := json.Marshal(o.Root())
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.body = body
+	}
+	return s
 }
 
 // withVersion gives an object the version of the stored one, without which some kinds cannot be replaced.
