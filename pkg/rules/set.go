@@ -82,10 +82,15 @@ func (s *Set) Rules(req *Request) (active []*Active, skipped []Skipped) {
 	req.Policy = s.policy
 	o := req.Object
 	candidates := s.byKey[targetKey{o.Group(), o.Kind(), req.Subresource}]
-	if len(candidates) == 0 || s.excluded(req) {
+	if len(candidates) == 0 || globAny(s.policy.Exclude.Namespaces, req.Namespace) {
 		return nil, nil
 	}
+	excluded := matchesObject(s.policy.Exclude.Objects, req.Namespace, o)
+	system := slices.Equal(s.policy.Exclude.Objects, defaultExcludedObjects())
 	for _, a := range candidates {
+		if excluded && !(a.System && system) {
+			continue
+		}
 		if reason, ok := s.optOut(req, a.ID); ok {
 			skipped = append(skipped, Skipped{a.ID, reason})
 			continue
@@ -115,14 +120,6 @@ func (a *Active) Findings(req *Request) []Finding {
 		}
 	}
 	return kept
-}
-
-func (s *Set) excluded(req *Request) bool {
-	o := req.Object
-	if globAny(s.policy.Exclude.Namespaces, req.Namespace) {
-		return true
-	}
-	return matchesObject(s.policy.Exclude.Objects, req.Namespace, o)
 }
 
 // matchesObject matches "namespace/Kind/name" patterns. Kind Pod covers the workloads that make Pods too.
