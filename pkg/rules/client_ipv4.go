@@ -185,15 +185,17 @@ func clientFaults(text string) []clientFault {
 }
 
 func repairClient(text string) string {
-	faults := clientFaults(text)
-	slices.SortStableFunc(faults, func(a, b clientFault) int { return cmp.Compare(b.start, a.start) })
-	last := len(text) + 1
+	faults := slices.DeleteFunc(clientFaults(text), func(f clientFault) bool { return f.end == 0 })
+	slices.SortStableFunc(faults, func(a, b clientFault) int { return cmp.Compare(a.start, b.start) })
+	var out strings.Builder
+	done := 0
 	for _, f := range faults {
-		if f.end > 0 && f.end <= last {
-			text, last = text[:f.start]+f.repair+text[f.end:], f.start
+		if f.start >= done {
+			out.WriteString(text[done:f.start] + f.repair)
+			done = f.end
 		}
 	}
-	return text
+	return out.String() + text[done:]
 }
 
 var (
@@ -204,9 +206,12 @@ var (
 
 // ipv4In returns the first IPv4 address in a text that others could dial, or "".
 func ipv4In(text string) string {
-	for _, m := range ipv4Literal.FindAllString(text, -1) {
-		if addr, err := netip.ParseAddr(m); err == nil && !addr.IsLoopback() && !addr.IsUnspecified() {
-			return m
+	for _, m := range ipv4Literal.FindAllStringIndex(text, -1) {
+		if m[0] > 0 && text[m[0]-1] == ':' { // the end of an IPv6 address
+			continue
+		}
+		if addr, err := netip.ParseAddr(text[m[0]:m[1]]); err == nil && !addr.IsLoopback() && !addr.IsUnspecified() {
+			return text[m[0]:m[1]]
 		}
 	}
 	return ""
@@ -227,12 +232,12 @@ func ringFaults(text string) []clientFault {
 	if at == nil || !ringMember.MatchString(text) {
 		return nil
 	}
-	return []clientFault{{offset: at[0], text: "memberlist", message: `"memberlist:" without instance_enable_ipv6 looks for an IPv4 address to register; set common.ring.instance_enable_ipv6: true`}}
+	return []clientFault{{offset: at[0], text: "memberlist", message: `"memberlist:" without instance_enable_ipv6 registers IPv4 addresses only; set it to true in each ring (Loki: common.ring)`}}
 }
 
 // blackboxFaults: modules of the blackbox exporter that probe over IPv4 and nothing else.
 func blackboxFaults(text string) []clientFault {
-	if !strings.Contains(text, "ip_protocol_fallback") || len(text) > 1<<20 {
+	if !strings.Contains(text, "ip_protocol_fallback") || len(text) > 1<<18 {
 		return nil
 	}
 	var file struct {
@@ -280,7 +285,8 @@ func clientArguments(c container) []Finding {
 		words, _ := c.obj[list].([]any)
 		for i, w := range words {
 			word, _ := w.(string)
-			for field := range strings.FieldsSeq(word) { // a shell's script is one word
+			fields := strings.Fields(word) // a shell's script is one word
+			for j, field := range fields {
 				if !strings.HasPrefix(field, "-") {
 					continue
 				}
@@ -289,12 +295,13 @@ func clientArguments(c container) []Finding {
 					continue
 				}
 				at := i
-				if !ok && len(field) == len(word) && i+1 < len(words) {
+				switch {
+				case ok:
+				case len(fields) > 1 && j+1 < len(fields):
+					value = fields[j+1]
+				case len(fields) == 1 && i+1 < len(words):
 					value, _ = words[i+1].(string)
 					at = i + 1
-				} else if !ok {
-					_, rest, _ := strings.Cut(word, field+" ")
-					value, _, _ = strings.Cut(rest, " ")
 				}
 				if address := ipv4In(value); address != "" {
 					out = append(out, Finding{Path: c.path.With(list, at), Subject: c.name, Value: name + " " + address,

@@ -21,10 +21,10 @@ func dnsCorefile() *Rule {
 	}
 }
 
-// maxCorefile bounds what is read: bytes, and directives.
+// maxCorefile bounds what is read: bytes, and zones and directives, which are compared with each other.
 const (
 	maxCorefile   = 1 << 20
-	maxDirectives = 5000
+	maxDirectives = 2000
 )
 
 func checkDNSCorefile(req *Request) []Finding {
@@ -49,7 +49,7 @@ func checkDNSCorefile(req *Request) []Finding {
 				} else if fwd.leads(lines) {
 					f.Fix = func(o *Object) {
 						if o.Str(path...) == text { // else the first of them has repaired all
-							o.Set(path, addDNS64(text, req.Policy))
+							o.Set(path, addDNS64(text, override, req.Policy))
 						}
 					}
 				}
@@ -67,23 +67,27 @@ func checkDNSCorefile(req *Request) []Finding {
 }
 
 // addDNS64 puts the directive before the forward of each block that needs it.
-func addDNS64(text string, p *Policy) string {
+func addDNS64(text string, inside bool, p *Policy) string {
 	lines := strings.SplitAfter(text, "\n")
-	blocks := readCorefile(text, false)
-	for _, b := range slices.Backward(blocks) {
-		fwd, ok := b.without64(p, blocks)
-		if !ok || b.imports(blocks) || !fwd.leads(lines) {
-			continue
+	blocks := readCorefile(text, inside)
+	at := map[int]bool{}
+	for _, b := range blocks {
+		if fwd, ok := b.without64(p, blocks); ok && !b.imports(blocks) && fwd.leads(lines) {
+			at[fwd.line-1] = true
 		}
-		line := lines[fwd.line-1]
-		indent := line[:len(line)-len(strings.TrimLeft(line, " \t"))]
-		end := "\n"
-		if strings.HasSuffix(line, "\r\n") {
-			end = "\r\n"
-		}
-		lines = slices.Insert(lines, fwd.line-1, indent+"dns64 "+p.Cluster.NAT64.Prefix+end)
 	}
-	return strings.Join(lines, "")
+	var out strings.Builder
+	for i, line := range lines {
+		if at[i] {
+			out.WriteString(line[:len(line)-len(strings.TrimLeft(line, " \t"))] + "dns64 " + p.Cluster.NAT64.Prefix)
+			if strings.HasSuffix(line, "\r\n") {
+				out.WriteByte('\r')
+			}
+			out.WriteByte('\n')
+		}
+		out.WriteString(line)
+	}
+	return out.String()
 }
 
 // A corefileBlock is one server block, or one snippet: "(name)".
@@ -107,7 +111,7 @@ func readCorefile(text string, inside bool) []corefileBlock {
 	d := caddyfile.NewDispenser("Corefile", strings.NewReader(text))
 	var out []corefileBlock
 	var block corefileBlock
-	depth, line, directives := 0, 0, 0
+	depth, line, count := 0, 0, 0
 	if inside {
 		depth = 1
 	}
@@ -118,9 +122,11 @@ func readCorefile(text string, inside bool) []corefileBlock {
 		case t == "{":
 			depth++
 		case t == "}":
-			if depth--; depth == 0 {
+			if depth--; depth == 0 && !inside {
 				out = append(out, block)
 				block = corefileBlock{}
+			} else if depth <= 0 {
+				return nil
 			}
 		case depth == 0:
 			for zone := range strings.SplitSeq(t, ",") {
@@ -128,9 +134,12 @@ func readCorefile(text string, inside bool) []corefileBlock {
 					block.zones = append(block.zones, zone)
 				}
 			}
+			if count++; count > maxDirectives {
+				return nil
+			}
 		case depth == 1 && first:
 			block.directives = append(block.directives, corefileDirective{name: t, line: line})
-			if directives++; directives > maxDirectives {
+			if count++; count > maxDirectives {
 				return nil
 			}
 		case depth == 1 && len(block.directives) > 0:

@@ -31,6 +31,9 @@ func checkIPTextForm(req *Request) []Finding {
 		if message == "" {
 			return
 		}
+		if canonical != "" && o.Kind() == "EndpointSlice" {
+			message = fmt.Sprintf("%s is not canonical (RFC 5952), Kubernetes refuses that here; write %q", quote(s), canonical)
+		}
 		f := Finding{Path: path, Value: s, Message: message}
 		if canonical != "" && !fixed {
 			f.Fix = func(o *Object) { o.Set(path, canonical) }

@@ -44,6 +44,8 @@ type peerRule struct {
 	denies bool
 	set    bool // not a rule, a named set of blocks
 	single bool // may hold one family only
+	// anyPeer: without a list of peers it matches all.
+	anyPeer bool
 	// open makes the rule match IPv6 as its block 0.0.0.0/0 matches IPv4; nil where that is not what was meant.
 	open func(*Object)
 }
@@ -64,7 +66,7 @@ func checkNetworkPolicyIPv4(req *Request) []Finding {
 }
 
 // maxOpened bounds the work: each repair reads the policy again.
-const maxOpened = 200
+const maxOpened = 50
 
 // openPeers repairs all rules of a policy at once: a rule that is added moves those after it.
 func openPeers(o *Object) {
@@ -129,7 +131,7 @@ func cidrOf(s string) netip.Prefix {
 }
 
 // ipv4Peers returns the rules of a policy that name peers by IPv4 blocks and by no IPv6 block, nor does another rule of the same
-// direction that allows the same.
+// direction that says the same.
 func ipv4Peers(o *Object) []peerRule {
 	var out []peerRule
 	all := peerRules(o)
@@ -141,7 +143,7 @@ func ipv4Peers(o *Object) []peerRule {
 		if six == nil {
 			six = map[string]bool{}
 			for _, s := range all {
-				if slices.ContainsFunc(s.blocks, func(b peerBlock) bool { return cidrOf(b.cidr).Addr().Is6() }) {
+				if s.anyPeer || slices.ContainsFunc(s.blocks, func(b peerBlock) bool { return cidrOf(b.cidr).Addr().Is6() }) {
 					six[s.key(o)] = true
 				}
 			}
@@ -197,6 +199,7 @@ func kubernetesPeers(o *Object, direction, peers string) []peerRule {
 	for i := range o.List("spec", direction) {
 		r := peerRule{path: Path{"spec", direction, i}, peers: []string{peers}, egress: direction == "egress"}
 		list := r.path.With(peers)
+		r.anyPeer = o.Map(r.path...) != nil && len(o.List(list...)) == 0
 		for j := range o.List(list...) {
 			r.add(list, j, Path{"ipBlock", "cidr"}, o.Str(list.With(j, "ipBlock", "cidr")...), len(o.List(list.With(j, "ipBlock", "except")...)) > 0)
 		}
@@ -219,7 +222,9 @@ func calicoPeers(o *Object, direction string) []peerRule {
 			r.blocks = append(r.blocks, texts(o, r.path.With(side, "nets"), not)...)
 			plain = plain && !not
 		}
-		if _, ok := o.Get(r.path.With("ipVersion")...); plain && !ok && len(r.blocks) == 1 && isZero(r.blocks[0]) {
+		// ICMP is IPv4 only, IPv6 has ICMPv6.
+		protocol, _ := o.Get(r.path.With("protocol")...)
+		if _, ok := o.Get(r.path.With("ipVersion")...); plain && !ok && protocol != "ICMP" && protocol != int64(1) && len(r.blocks) == 1 && isZero(r.blocks[0]) {
 			block := r.blocks[0]
 			r.open = func(o *Object) {
 				six := NewObject(o.Map(r.path...)).Copy()
@@ -241,14 +246,19 @@ func ciliumPeers(o *Object, spec Path) []peerRule {
 			r := peerRule{path: spec.With(d.list, i), peers: []string{d.field, d.field + "Set"}, egress: d.field == "toCIDR", denies: strings.HasSuffix(d.list, "Deny")}
 			r.blocks = texts(o, r.path.With(d.field), false)
 			r.openBeside("::/0")
-			set := r.path.With(d.field + "Set")
+			set, group := r.path.With(d.field+"Set"), false
 			for j := range o.List(set...) {
+				if o.Str(set.With(j, "cidrGroupRef")...) != "" || o.Map(set.With(j, "cidrGroupSelector")...) != nil {
+					group = true
+				}
 				r.add(set, j, Path{"cidr"}, o.Str(set.With(j, "cidr")...), len(o.List(set.With(j, "except")...)) > 0)
 			}
 			if r.open == nil {
 				r.openBeside(map[string]any{"cidr": "::/0"})
 			}
-			out = append(out, r)
+			if !group || len(r.blocks) > 0 && isZero(r.four()) { // else the group may hold the IPv6 ones
+				out = append(out, r)
+			}
 		}
 	}
 	return out

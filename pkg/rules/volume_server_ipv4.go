@@ -3,6 +3,8 @@ package rules
 import (
 	"fmt"
 	"net/netip"
+	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -20,57 +22,102 @@ func volumeServerIPv4() *Rule {
 	}
 }
 
+// A volumeServer is a server, portal or monitor as a field names it.
+type volumeServer struct {
+	path             Path
+	text, host, port string
+}
+
+// serversOf reads the servers of a text: one, or several with commas between them, in JSON brackets or not.
+func serversOf(path Path, text string) []volumeServer {
+	var out []volumeServer
+	if strings.Count(text, ",") > 1000 {
+		return nil
+	}
+	for part := range strings.SplitSeq(text, ",") {
+		part = strings.Trim(part, ` []"`)
+		s := volumeServer{path: path, text: part, host: part}
+		if rest, ok := strings.CutPrefix(strings.ReplaceAll(part, `\`, "/"), "//"); ok { // an SMB share
+			s.host, _, _ = strings.Cut(rest, "/")
+		}
+		for _, messenger := range []string{"v1:", "v2:"} { // of Ceph
+			s.host = strings.TrimPrefix(s.host, messenger)
+		}
+		if a, err := netip.ParseAddrPort(s.host); err == nil {
+			s.host, s.port = a.Addr().String(), strconv.Itoa(int(a.Port()))
+		}
+		if part != "" {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
 func checkVolumeServerIPv4(req *Request) []Finding {
 	o := req.Object
 	var out []Finding
-	add := func(path Path, value string) {
-		host, port := value, ""
-		if rest, ok := strings.CutPrefix(strings.ReplaceAll(value, `\`, "/"), "//"); ok { // an SMB share
-			host, _, _ = strings.Cut(rest, "/")
-		}
-		if a, err := netip.ParseAddrPort(host); err == nil {
-			host, port = a.Addr().String(), fmt.Sprint(a.Port())
-		}
-		if ipFamily(host) != "IPv4" || isLoopback(host) {
+	// add judges the servers of one field: any of them will do.
+	add := func(servers ...volumeServer) {
+		four := slices.DeleteFunc(slices.Clone(servers), func(s volumeServer) bool { return ipFamily(s.host) != "IPv4" || isLoopback(s.host) })
+		if len(four) == 0 {
 			return
 		}
-		f := Finding{Path: path, Value: value}
-		fact, instead := "is IPv4, no node of the cluster can mount it", "the server's IPv6 address"
-		if req.Policy.Cluster.Nodes != "IPv6" || req.Policy.Cluster.NAT64.CLAT {
-			f.Limit, fact = Warn, "is IPv4, only nodes with IPv4 or CLAT can mount it"
+		s := four[0]
+		said, is := quote(s.text), "is"
+		if n := len(four) - 1; n > 0 {
+			said, is = fmt.Sprintf("%s and %d more", said, n), "are"
 		}
-		if v6 := translated(req.Policy, host); v6 != "" {
-			if port != "" {
-				v6 = "[" + v6 + "]:" + port
+		var texts []string
+		for _, s := range four {
+			texts = append(texts, s.text)
+		}
+		slices.Sort(texts)
+		f := Finding{Path: s.path, Value: strings.Join(texts, ",")}
+		fact, instead := is+" IPv4, no node of the cluster can mount it", "an IPv6 address of the server"
+		if req.Policy.Cluster.Nodes != "IPv6" || req.Policy.Cluster.NAT64.CLAT {
+			f.Limit, fact = Warn, is+" IPv4, only nodes with IPv4 or CLAT can mount it"
+		} else if len(four) < len(servers) {
+			f.Limit, fact = Warn, is+" IPv4, no node of the cluster reaches it"
+		}
+		if v6 := translated(req.Policy, s.host); v6 != "" {
+			if s.port != "" {
+				v6 = "[" + v6 + "]:" + s.port
 			}
 			instead = fmt.Sprintf("%q (NAT64)", v6)
 		}
-		f.Message = fmt.Sprintf("%s %s; give a DNS name or %s", quote(value), fact, instead)
+		f.Message = fmt.Sprintf("%s %s; give a DNS name or %s", said, fact, instead)
 		out = append(out, f)
 	}
-	str := func(path Path) { add(path, o.Str(path...)) }
-	list := func(path Path) {
+	str := func(path Path) []volumeServer { return serversOf(path, o.Str(path...)) }
+	list := func(path Path) []volumeServer {
+		var servers []volumeServer
 		for i, e := range o.List(path...) {
 			if s, ok := e.(string); ok {
-				add(path.With(i), s)
+				servers = append(servers, serversOf(path.With(i), s)...)
 			}
 		}
+		return servers
 	}
 	attributes := func(path Path) {
-		for _, key := range []string{"server", "share", "source", "mounttargetip"} {
-			str(path.With(key))
+		if o.Map(path...) == nil {
+			return
 		}
-		for part := range strings.SplitSeq(o.Str(path.With("monitors")...), ",") {
-			add(path.With("monitors"), strings.TrimSpace(part))
+		for _, key := range []string{"server", "share", "source", "mounttargetip", "monitors"} {
+			add(str(path.With(key))...)
 		}
+		var portals []volumeServer
+		for _, key := range []string{"targetPortal", "portal", "portals"} {
+			portals = append(portals, str(path.With(key))...)
+		}
+		add(portals...)
 	}
 	source := func(at Path) {
-		str(at.With("nfs", "server"))
-		str(at.With("iscsi", "targetPortal"))
-		list(at.With("iscsi", "portals"))
-		list(at.With("cephfs", "monitors"))
-		list(at.With("rbd", "monitors"))
+		add(str(at.With("nfs", "server"))...)
+		add(append(str(at.With("iscsi", "targetPortal")), list(at.With("iscsi", "portals"))...)...)
+		add(list(at.With("cephfs", "monitors"))...)
+		add(list(at.With("rbd", "monitors"))...)
 		attributes(at.With("csi", "volumeAttributes"))
+		attributes(at.With("flexVolume", "options"))
 	}
 	switch o.Group() + "/" + o.Kind() {
 	case "/PersistentVolume":
