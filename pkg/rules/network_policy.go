@@ -149,6 +149,9 @@ func ipv4Peers(o *Object) []peerRule {
 			}
 		}
 		if len(six) == 0 || !six[r.key(o)] {
+			if strings.Contains(r.four().cidr, ":") {
+				r.open = nil // nothing makes a policy valid that has IPv4 in IPv6 form
+			}
 			out = append(out, r)
 		}
 	}
