@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"unicode"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -32,6 +34,7 @@ type clientSetting struct {
 	re     *regexp.Regexp // group 1 is the setting, the last group its value
 	fixed  bool           // there is one right answer:
 	repair string         // what the value becomes
+	drop   string         // the value is words, and it is a fault if one of them is this; the repair removes it
 	ipv4   bool           // the value is text that holds addresses, and it is a fault if one of them is IPv4
 	fact   string         // after the quoted text
 	advice string
@@ -48,10 +51,10 @@ const (
 var clientSettings = sync.OnceValue(func() []clientSetting {
 	c := regexp.MustCompile
 	return []clientSetting{
-		{gist: "ipv6=off", re: c(`\b(resolver\s[^;{}#]*?(\s+ipv6=off))\b`), fixed: true, fact: "resolves IPv4 addresses only", advice: `remove "ipv6=off"`},
+		{gist: "ipv6=off", re: c(`\b(resolver\s[^;{}#]*)`), drop: "ipv6=off", fact: "resolves IPv4 addresses only", advice: `remove "ipv6=off"`},
 		{gist: "V4_ONLY", re: c(`\b((?:dns_lookup_family|dnsLookupFamily)"?\s*:\s*"?(V4_ONLY))\b`), fixed: true, repair: "AUTO", fact: "resolves IPv4 addresses only", advice: `use AUTO`},
 		{gist: "dns-lookup-family", re: c(`\b(dns-lookup-family"?\s*:\s*"?(v4))\b`), fixed: true, repair: "auto", fact: "resolves IPv4 addresses only", advice: `use auto`},
-		{gist: "no-aaaa", re: c(`(?m)^[ \t]*(options\b[^#;\n]*?([ \t]+no-aaaa))\b`), fixed: true, fact: "asks for no AAAA records", advice: `remove "no-aaaa"`},
+		{gist: "no-aaaa", re: c(`(?m)^[ \t]*(options[ \t][^#;\n]*)`), drop: "no-aaaa", fact: "asks for no AAAA records", advice: `remove "no-aaaa"`},
 		{gist: "instance_enable_ipv6", re: c(`\b(instance_enable_ipv6"?\s*:\s*"?(false))\b`), fixed: true, repair: "true", fact: "registers IPv4 addresses only in the ring", advice: "use true"},
 		{gist: "enable_inet6", re: c(`\b(enable_inet6"?\s*:\s*"?(false))\b`), fixed: true, repair: "true", fact: "registers IPv4 addresses only in the ring", advice: "use true"},
 		{gist: "announce-ip", re: c(`(?m)^[ \t]*(?:replica-|slave-|cluster-|sentinel[ \t]+)announce-ip[ \t]+"?([0-9.]+)`), ipv4: true, fact: announces, advice: nameOrIPv6},
@@ -165,7 +168,15 @@ func clientFaults(text string) []clientFault {
 			if comment {
 				continue
 			}
-			said, value := strings.Join(strings.Fields(text[m[2]:m[3]]), " "), m[len(m)-2:]
+			whole, value := text[m[2]:m[3]], m[len(m)-2:]
+			if s.drop != "" && !strings.Contains(whole, s.drop) {
+				continue
+			}
+			words := strings.Fields(whole)
+			if s.drop != "" && !slices.Contains(words, s.drop) {
+				continue
+			}
+			said := strings.Join(words, " ")
 			if s.ipv4 {
 				if said = ipv4In(said); said == "" {
 					continue
@@ -175,6 +186,9 @@ func clientFaults(text string) []clientFault {
 			if s.fixed {
 				f.start, f.end, f.repair = value[0], value[1], s.repair
 			}
+			if s.drop != "" {
+				f.start, f.end, f.repair = m[2], m[3], dropWord(whole, s.drop)
+			}
 			out = append(out, f)
 		}
 	}
@@ -182,6 +196,28 @@ func clientFaults(text string) []clientFault {
 	out = append(out, blackboxFaults(text)...)
 	slices.SortStableFunc(out, func(a, b clientFault) int { return cmp.Compare(a.offset, b.offset) })
 	return out
+}
+
+// dropWord removes a word and the white space before it, wherever it stands but at the beginning.
+func dropWord(text, word string) string {
+	var out strings.Builder
+	for {
+		i := strings.Index(text, word)
+		if i < 0 {
+			out.WriteString(text)
+			return out.String()
+		}
+		before, after := text[:i], text[i+len(word):]
+		kept := strings.TrimRightFunc(before, unicode.IsSpace)
+		r, _ := utf8.DecodeRuneInString(after)
+		if len(kept) < len(before) && (after == "" || unicode.IsSpace(r)) {
+			before = kept
+		} else {
+			before = text[:i+len(word)]
+		}
+		out.WriteString(before)
+		text = after
+	}
 }
 
 func repairClient(text string) string {
