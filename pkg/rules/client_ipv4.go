@@ -50,13 +50,14 @@ const (
 // their format takes.
 var clientSettings = sync.OnceValue(func() []clientSetting {
 	c := regexp.MustCompile
+	const field = `(?m)(?:^|[{,])[ \t-]*"?` // a field of YAML or JSON begins
 	return []clientSetting{
-		{gist: "ipv6=off", re: c(`\b(resolver\s[^;{}#]*)`), drop: "ipv6=off", fact: "resolves IPv4 addresses only", advice: `remove "ipv6=off"`},
-		{gist: "V4_ONLY", re: c(`\b((?:dns_lookup_family|dnsLookupFamily)"?\s*:\s*"?(V4_ONLY))\b`), fixed: true, repair: "AUTO", fact: "resolves IPv4 addresses only", advice: `use AUTO`},
-		{gist: "dns-lookup-family", re: c(`\b(dns-lookup-family"?\s*:\s*"?(v4))\b`), fixed: true, repair: "auto", fact: "resolves IPv4 addresses only", advice: `use auto`},
+		{gist: "ipv6=off", re: c(`(?m)(?:^|[;{}])[ \t]*(resolver\s[^;{}#]*)`), drop: "ipv6=off", fact: "resolves IPv4 addresses only", advice: `remove "ipv6=off"`},
+		{gist: "V4_ONLY", re: c(field + `((?:dns_lookup_family|dnsLookupFamily)"?\s*:\s*"?(V4_ONLY))\b`), fixed: true, repair: "AUTO", fact: "resolves IPv4 addresses only", advice: `use AUTO`},
+		{gist: "dns-lookup-family", re: c(field + `(dns-lookup-family"?\s*:\s*"?(v4))\b`), fixed: true, repair: "auto", fact: "resolves IPv4 addresses only", advice: `use auto`},
 		{gist: "no-aaaa", re: c(`(?m)^[ \t]*(options[ \t][^#;\n]*)`), drop: "no-aaaa", fact: "asks for no AAAA records", advice: `remove "no-aaaa"`},
-		{gist: "instance_enable_ipv6", re: c(`\b(instance_enable_ipv6"?\s*:\s*"?(false))\b`), fixed: true, repair: "true", fact: "registers IPv4 addresses only in the ring", advice: "use true"},
-		{gist: "enable_inet6", re: c(`\b(enable_inet6"?\s*:\s*"?(false))\b`), fixed: true, repair: "true", fact: "registers IPv4 addresses only in the ring", advice: "use true"},
+		{gist: "instance_enable_ipv6", re: c(field + `(instance_enable_ipv6"?\s*:\s*"?(false))\b`), fixed: true, repair: "true", fact: "registers IPv4 addresses only in the ring", advice: "use true"},
+		{gist: "enable_inet6", re: c(field + `(enable_inet6"?\s*:\s*"?(false))\b`), fixed: true, repair: "true", fact: "registers IPv4 addresses only in the ring", advice: "use true"},
 		{gist: "announce-ip", re: c(`(?m)^[ \t]*(?:replica-|slave-|cluster-|sentinel[ \t]+)announce-ip[ \t]+"?([0-9.]+)`), ipv4: true, fact: announces, advice: nameOrIPv6},
 		{gist: "sentinel", re: c(`(?m)^[ \t]*sentinel[ \t]+monitor[ \t]+\S+[ \t]+"?([0-9.]+)`), ipv4: true, fact: "is the master that Sentinel dials, no pod reaches it", advice: "give a DNS name or an IPv6 address"},
 		{gist: "advertised.listeners", re: c(`(?m)^[ \t]*advertised\.listeners[ \t]*[=:][ \t]*([^\n]*)`), ipv4: true, fact: announces, advice: nameOrIPv6},
@@ -121,6 +122,9 @@ func clientTexts(o *Object) []Finding {
 	data := o.Map("data")
 	for _, key := range sortedKeys(data) {
 		text, _ := data[key].(string)
+		if prose(key) {
+			continue
+		}
 		faults := clientFaults(text)
 		if len(faults) == 0 {
 			continue
@@ -149,6 +153,12 @@ func clientTexts(o *Object) []Finding {
 		}
 	}
 	return out
+}
+
+// prose: the text is read by people.
+func prose(key string) bool {
+	key = strings.ToLower(key)
+	return strings.HasPrefix(key, "readme") || slices.ContainsFunc([]string{".md", ".txt", ".html"}, func(end string) bool { return strings.HasSuffix(key, end) })
 }
 
 // clientFaults returns the faults of one text in order.
@@ -243,8 +253,9 @@ var (
 // ipv4In returns the first IPv4 address in a text that others could dial, or "".
 func ipv4In(text string) string {
 	for _, m := range ipv4Literal.FindAllStringIndex(text, -1) {
-		if m[0] > 0 && text[m[0]-1] == ':' { // the end of an IPv6 address
-			continue
+		before, after := text[:m[0]], text[m[1]:]
+		if before != "" && strings.ContainsAny(before[len(before)-1:], ":-._") || after != "" && strings.ContainsAny(after[:1], "-._") {
+			continue // a part of an IPv6 address, or of a name
 		}
 		if addr, err := netip.ParseAddr(text[m[0]:m[1]]); err == nil && !addr.IsLoopback() && !addr.IsUnspecified() {
 			return text[m[0]:m[1]]

@@ -11,7 +11,7 @@ func networkRules() []*Rule {
 // section 3.1).
 func translated(p *Policy, v4 string) string {
 	addr, err := netip.ParseAddr(v4)
-	if err != nil || p.Cluster.NAT64.Prefix == "64:ff9b::/96" && (addr.IsPrivate() || addr.IsLinkLocalUnicast() || addr.IsUnspecified()) {
+	if err != nil || addr.IsLoopback() || addr.IsUnspecified() || p.Cluster.NAT64.Prefix == "64:ff9b::/96" && (addr.IsPrivate() || addr.IsLinkLocalUnicast()) {
 		return ""
 	}
 	return p.nat64(v4)

@@ -279,7 +279,7 @@ func texts(o *Object, list Path, except bool) []peerBlock {
 }
 
 func (r *peerRule) add(list Path, i int, field Path, cidr string, except bool) {
-	if cidrOf(cidr).IsValid() {
+	if prefix := cidrOf(cidr); prefix.IsValid() && !(prefix.Addr().Is4() && prefix.Addr().IsLoopback()) {
 		r.blocks = append(r.blocks, peerBlock{list, i, field, cidr, except})
 	}
 }

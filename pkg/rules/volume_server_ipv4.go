@@ -11,7 +11,8 @@ import (
 // volumeServerIPv4 refuses volumes on servers with an IPv4 address: the node mounts them, and has no IPv4 address.
 //
 // Source: k8s.io/api core/v1, PersistentVolumeSource and VolumeSource; kubernetes pkg/volume/nfs, getServerFromSource (brackets an
-// IPv6 server itself); kubernetes-csi/csi-driver-nfs and csi-driver-smb, docs/driver-parameters.md.
+// IPv6 server itself); kubernetes-csi/csi-driver-nfs and csi-driver-smb, docs/driver-parameters.md;
+// sig-storage-lib-external-provisioner, annotation provisioned-by.
 func volumeServerIPv4() *Rule {
 	targets := append([]Target{targetPersistentVolume, targetStorageClass, targetPod}, workloads()...)
 	return &Rule{
@@ -35,7 +36,14 @@ func serversOf(path Path, text string) []volumeServer {
 		return nil
 	}
 	for part := range strings.SplitSeq(text, ",") {
-		part = strings.Trim(part, ` []"`)
+		part = strings.TrimSpace(part)
+		if strings.HasPrefix(part, "[v") || strings.HasPrefix(part, `["`) { // Ceph's monitors, or JSON
+			part = part[1:]
+		}
+		if strings.HasSuffix(part, "]") && !strings.Contains(part, "[") {
+			part = part[:len(part)-1]
+		}
+		part = strings.Trim(part, `" `)
 		s := volumeServer{path: path, text: part, host: part}
 		if rest, ok := strings.CutPrefix(strings.ReplaceAll(part, `\`, "/"), "//"); ok { // an SMB share
 			s.host, _, _ = strings.Cut(rest, "/")
@@ -44,7 +52,7 @@ func serversOf(path Path, text string) []volumeServer {
 			s.host = strings.TrimPrefix(s.host, messenger)
 		}
 		if a, err := netip.ParseAddrPort(s.host); err == nil {
-			s.host, s.port = a.Addr().String(), strconv.Itoa(int(a.Port()))
+			s.host, s.port = a.Addr().Unmap().String(), strconv.Itoa(int(a.Port()))
 		}
 		if part != "" {
 			out = append(out, s)
@@ -56,6 +64,8 @@ func serversOf(path Path, text string) []volumeServer {
 func checkVolumeServerIPv4(req *Request) []Finding {
 	o := req.Object
 	var out []Finding
+	// A provisioner has made the disk already, and would try for ever.
+	provisioned := o.Kind() == "PersistentVolume" && o.Str("metadata", "annotations", "pv.kubernetes.io/provisioned-by") != ""
 	// add judges the servers of one field: any of them will do.
 	add := func(servers ...volumeServer) {
 		four := slices.DeleteFunc(slices.Clone(servers), func(s volumeServer) bool { return ipFamily(s.host) != "IPv4" || isLoopback(s.host) })
@@ -78,8 +88,10 @@ func checkVolumeServerIPv4(req *Request) []Finding {
 			f.Limit, fact = Warn, is+" IPv4, only nodes with IPv4 or CLAT can mount it"
 		} else if len(four) < len(servers) {
 			f.Limit, fact = Warn, is+" IPv4, no node of the cluster reaches it"
+		} else if provisioned {
+			f.Limit = Warn
 		}
-		if v6 := translated(req.Policy, s.host); v6 != "" {
+		if v6 := translated(req.Policy, s.host); v6 != "" && !strings.HasPrefix(s.text, "//") && !strings.HasPrefix(s.text, `\\`) {
 			if s.port != "" {
 				v6 = "[" + v6 + "]:" + s.port
 			}
