@@ -86,9 +86,14 @@ func (s *Set) Rules(req *Request) (active []*Active, skipped []Skipped) {
 		return nil, nil
 	}
 	excluded := matchesObject(s.policy.Exclude.Objects, req.Namespace, o)
-	system := slices.Equal(s.policy.Exclude.Objects, defaultExcludedObjects())
+	if excluded && !slices.Equal(s.policy.Exclude.Objects, defaultExcludedObjects()) {
+		return nil, nil
+	}
+	if !excluded && !s.mayOptOut(o) {
+		return slices.Clip(candidates), nil
+	}
 	for _, a := range candidates {
-		if excluded && !(a.System && system) {
+		if excluded && !a.System {
 			continue
 		}
 		if reason, ok := s.optOut(req, a.ID); ok {
@@ -132,6 +137,15 @@ func matchesObject(patterns []string, namespace string, o *Object) bool {
 	}
 	_, isWorkload := podPath(o)
 	return isWorkload && objectMatch(patterns, namespace, "Pod", o.Name())
+}
+
+// mayOptOut reports whether there is anything by which an object could opt out of a rule.
+func (s *Set) mayOptOut(o *Object) bool {
+	if len(s.policy.Exceptions) > 0 || len(o.Map("metadata", "annotations")) > 0 {
+		return true
+	}
+	pod, ok := podPath(o)
+	return ok && len(pod) > 0 && len(o.Map(pod.With("metadata", "annotations")...)) > 0
 }
 
 // optOut returns why a rule does not look at this object.
