@@ -13,6 +13,7 @@ func All() []*Rule {
 	}
 	out = append(out, listenRules()...)
 	out = append(out, serviceRules()...)
+	out = append(out, networkRules()...)
 	return append(out, sixgateAnnotation())
 }
 

@@ -164,8 +164,13 @@ func (p *Policy) setDefaults() {
 		p.Exclude.Namespaces = []string{"kube-node-lease"}
 	}
 	if p.Exclude.Objects == nil {
-		p.Exclude.Objects = []string{"kube-system/Pod/*", "kube-system/ConfigMap/*"}
+		p.Exclude.Objects = defaultExcludedObjects()
 	}
+}
+
+// defaultExcludedObjects are left to those who run the cluster, but for rules with System.
+func defaultExcludedObjects() []string {
+	return []string{"kube-system/Pod/*", "kube-system/ConfigMap/*"}
 }
 
 // ReadPolicy decodes a policy file strictly: an unknown field, rule or value is an error that names its line. All errors

@@ -293,7 +293,7 @@ func lawPatch(t *testing.T, c *testCase, raw []byte) {
 	if !reflect.DeepEqual(mustParse(t, got).Root(), req.Object.Root()) {
 		t.Errorf("patch gives another object than the edits:\n%s\n%v", got, req.Object.Root())
 	}
-	if bytes.Contains(raw, []byte("9007199254740993")) && bytes.Count(got, []byte("9007199254740993")) != bytes.Count(raw, []byte("9007199254740993")) {
+	if bytes.Contains(raw, []byte("9007199254740993")) && bytes.Count(got, []byte("9007199254740993")) < bytes.Count(raw, []byte("9007199254740993")) {
 		t.Error("an unknown field or a large integer was lost")
 	}
 }

@@ -82,13 +82,20 @@ func (s *Set) Rules(req *Request) (active []*Active, skipped []Skipped) {
 	req.Policy = s.policy
 	o := req.Object
 	candidates := s.byKey[targetKey{o.Group(), o.Kind(), req.Subresource}]
-	if len(candidates) == 0 || s.excluded(req) {
+	if len(candidates) == 0 || globAny(s.policy.Exclude.Namespaces, req.Namespace) {
 		return nil, nil
 	}
-	if !s.mayOptOut(o) {
+	excluded := matchesObject(s.policy.Exclude.Objects, req.Namespace, o)
+	if excluded && !slices.Equal(s.policy.Exclude.Objects, defaultExcludedObjects()) {
+		return nil, nil
+	}
+	if !excluded && !s.mayOptOut(o) {
 		return slices.Clip(candidates), nil
 	}
 	for _, a := range candidates {
+		if excluded && !a.System {
+			continue
+		}
 		if reason, ok := s.optOut(req, a.ID); ok {
 			skipped = append(skipped, Skipped{a.ID, reason})
 			continue
@@ -118,14 +125,6 @@ func (a *Active) Findings(req *Request) []Finding {
 		}
 	}
 	return kept
-}
-
-func (s *Set) excluded(req *Request) bool {
-	o := req.Object
-	if globAny(s.policy.Exclude.Namespaces, req.Namespace) {
-		return true
-	}
-	return matchesObject(s.policy.Exclude.Objects, req.Namespace, o)
 }
 
 // matchesObject matches "namespace/Kind/name" patterns. Kind Pod covers the workloads that make Pods too.
