@@ -1,0 +1,90 @@
+package rules
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+)
+
+// maxNameservers of a pod: the API server refuses more (k8s.io/kubernetes v1.37, pkg/apis/core/validation, MaxDNSNameservers).
+const maxNameservers = 3
+
+// dnsConfigIPv4 replaces nameservers that no pod reaches by the resolvers of the policy.
+//
+// Source: kubelet v1.37, pkg/kubelet/network/dns/dns.go (dnsConfig is added after what dnsPolicy gives; with None it is all there is).
+func dnsConfigIPv4() *Rule {
+	return &Rule{
+		ID: "dns-config-ipv4", Since: "v0.1.0", Level: Warn, Mutate: true,
+		Title:   "Pod asks an IPv4 nameserver",
+		Targets: podTargets(),
+		Check:   checkDNSConfigIPv4,
+	}
+}
+
+func checkDNSConfigIPv4(req *Request) []Finding {
+	o := req.Object
+	pod, ok := judgedPod(o)
+	if !ok {
+		return nil
+	}
+	path := pod.With("spec", "dnsConfig", "nameservers")
+	list := o.List(path...)
+	var kept []any
+	first, count, value := -1, 0, ""
+	for i, v := range list {
+		s, _ := v.(string)
+		if ipFamily(s) != "IPv4" || isLoopback(s) {
+			kept = append(kept, v)
+			continue
+		}
+		if first < 0 {
+			first, value = i, s
+		}
+		count++
+	}
+	if count == 0 || dialsIPv4(req, pod) {
+		return nil
+	}
+	f := Finding{Path: path.With(first), Subject: "nameservers", Value: value}
+	alone := count == len(list) && o.Str(pod.With("spec", "dnsPolicy")...) == "None"
+	way := "give an IPv6 resolver, or remove it"
+	if alone {
+		way = "give an IPv6 resolver" // the API server wants one
+	}
+	way = insteadOf(req.Policy, value, way)
+	resolvers := req.Policy.Cluster.DNS.Resolvers
+	if len(resolvers) > 0 {
+		way = "use " + quote(resolvers[0])
+	}
+	if alone {
+		f.Own = Deny
+		f.Message = fmt.Sprintf("%s is IPv4, and with dnsPolicy None the pod resolves nothing; %s", quote(value), way)
+	} else {
+		f.Message = fmt.Sprintf("%s is IPv4, no pod gets an answer from there; %s", quote(value), way)
+	}
+	if after := resolversFor(req, pod, kept, resolvers); after != nil {
+		f.Fix = func(o *Object) { o.Set(path, after) }
+		f.Changed = fmt.Sprintf("replaced %s by %s, a resolver of the policy", quote(value), quote(resolvers[0]))
+	}
+	return []Finding{f}
+}
+
+// resolversFor is what the nameservers become, nil where they stay. On UPDATE of a Pod that is what it is stored with: the field
+// is immutable, and the manifest must go through again.
+func resolversFor(req *Request, pod Path, kept []any, resolvers []string) []any {
+	if len(resolvers) == 0 {
+		return nil
+	}
+	after := slices.Clone(kept)
+	for _, r := range resolvers {
+		if len(after) < maxNameservers && !slices.Contains(after, any(r)) {
+			after = append(after, r)
+		}
+	}
+	if !mayRepairPod(req) {
+		if req.Old == nil || !reflect.DeepEqual(req.Old.List("spec", "dnsConfig", "nameservers"), after) {
+			return nil
+		}
+	}
+	return after
+}
