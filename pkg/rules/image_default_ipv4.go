@@ -9,7 +9,7 @@ import (
 
 // imageDefaultIPv4 warns of images that serve IPv4 only as long as nobody configures them.
 //
-// Source: docker-library/mongo, docker-entrypoint.sh (adds --bind_ip_all, never --ipv6); kong.conf.default of Kong 3, proxy_listen;
+// Source: docker-library/mongo, docker-entrypoint.sh (adds --bind_ip_all itself, never --ipv6); kong.conf.default of Kong 3, proxy_listen;
 // fluent/fluentd-docker-image, fluent.conf, and in_forward of Fluentd (bind 0.0.0.0); nginxinc/docker-nginx,
 // 10-listen-on-ipv6-by-default.sh (edits default.conf if it can write), and docker-library/official-images#7868 (IPv6 since 1.18).
 // Images that a listen- rule judges by their name are not here; RabbitMQ is client-ipv4's.
@@ -126,8 +126,8 @@ func (d imageDefaults) mongo() (string, func(*Object)) {
 	for _, a := range d.args {
 		grown = append(grown, a)
 	}
-	grown = append(grown, "--ipv6", "--bind_ip_all")
-	return `"mongo" binds IPv4 only without --ipv6; add args "--ipv6" and "--bind_ip_all"`, func(o *Object) { o.Set(path, grown) }
+	grown = append(grown, "--ipv6")
+	return `"mongo" binds IPv4 only without --ipv6; add it to args`, func(o *Object) { o.Set(path, grown) }
 }
 
 func (d imageDefaults) kong() string {
