@@ -30,6 +30,9 @@ var (
 	namedElse = regexp.MustCompile(`(?i)no_?proxy|version|tag|image|release|allow|trust|whitelist|deny|block|origin|cidr|mask|range|pool|subnet|listen|bind|advertis|announce|exclude|^KUBERNETES_SERVICE_HOST$`)
 )
 
+// maxLiteralText of one value is read, in bytes: a script may be long, an address is not.
+const maxLiteralText = 32 << 10
+
 func checkEnvIPv4Literal(req *Request) []Finding {
 	o := req.Object
 	pod, ok := judgedPod(o)
@@ -39,6 +42,7 @@ func checkEnvIPv4Literal(req *Request) []Finding {
 	var out []Finding
 	for _, c := range containers(o, pod) {
 		judge := func(path Path, name, text string) {
+			text = text[:min(len(text), maxLiteralText)]
 			if strings.Count(text, ".") < 3 || namedElse.MatchString(name) {
 				return
 			}

@@ -180,7 +180,7 @@ func (e expansion) message(text string, from origin) string {
 	if from == originSeveral {
 		return fmt.Sprintf("%s is a list of addresses, and IPv6 before a port needs brackets; use status.podIP, and [ ] around it", quote(now))
 	}
-	fact := "is IPv6 and a port without brackets, which nothing can split"
+	fact := "is IPv6 and a port without brackets, which nothing reads"
 	if e.to == e.end {
 		fact = "is IPv6 in a URL without brackets, which no client reads"
 	}
@@ -208,17 +208,17 @@ func expansions(text string) []expansion {
 			i = start + 2
 			continue
 		}
-		name, size := variable(text[start:])
-		if size == 0 {
-			i = start + 1
-			continue
-		}
-		end := start + size
-		i = end
+		i = start + 1
 		url := inURL(text[:start])
 		if !url && start > 0 && !strings.ContainsRune(" \t\r\n=,@'\"(;|:>`[", rune(text[start-1])) && !strings.HasSuffix(text[:start], "//") {
 			continue
 		}
+		name, size := variable(text[start:])
+		if size == 0 {
+			continue
+		}
+		end := start + size
+		i = end
 		rest := text[end:]
 		if to := portAfter(rest); to > 0 {
 			out = append(out, expansion{name, start, end, end + to})
