@@ -440,7 +440,7 @@ func changes(t *testing.T, plain *apiServer, s *sample, got *answer) bool {
 }
 
 // textLine is the line inside a configuration text; the report has it as a line of the file.
-var textLine = regexp.MustCompile(`^(data\[".*?"\]):\d+: `)
+var textLine = regexp.MustCompile(`^(\S+?):\d+: `)
 
 // compareTexts holds every line of the webhook to a finding of the report, and the other way round.
 func compareTexts(t *testing.T, s *sample, report *audited, denied, warnings []string) {
