@@ -60,7 +60,8 @@ func checkIPVariableUnbracketed(req *Request) []Finding {
 				return from == originSeveral || req.Policy.Cluster.Nodes != "IPv6" &&
 					(from == originNode || o.Bool(pod.With("spec", "hostNetwork")...))
 			}
-			if mayRepairPod(req) && !slices.ContainsFunc(bare, doubtful) {
+			isYAML := strings.HasPrefix(text, "--set") // a bracket would begin a list, as in the Collector's --set=KEY=VALUE
+			if mayRepairPod(req) && !isYAML && !slices.ContainsFunc(bare, doubtful) {
 				fixed := withBrackets(text, bare)
 				f.Fix = func(o *Object) { o.Set(path, fixed) }
 			}
