@@ -32,13 +32,12 @@ func checkDNSConfigIPv4(req *Request) []Finding {
 	var kept []any
 	first, count, value := -1, 0, ""
 	for i, v := range list {
-		s, _ := v.(string)
-		if ipFamily(s) != "IPv4" || isLoopback(s) {
+		if !isDeadResolver(v) {
 			kept = append(kept, v)
 			continue
 		}
 		if first < 0 {
-			first, value = i, s
+			first, value = i, v.(string)
 		}
 		count++
 	}
@@ -62,16 +61,29 @@ func checkDNSConfigIPv4(req *Request) []Finding {
 	} else {
 		f.Message = fmt.Sprintf("%s is IPv4, no pod gets an answer from there; %s", quote(value), way)
 	}
-	if after := resolversFor(req, pod, kept, resolvers); after != nil {
+	if after := resolversFor(req, kept, resolvers); after != nil {
 		f.Fix = func(o *Object) { o.Set(path, after) }
-		f.Changed = fmt.Sprintf("replaced %s by %s, a resolver of the policy", quote(value), quote(resolvers[0]))
+		f.Changed = fmt.Sprintf("dropped %s, which no pod reaches", quote(value))
+		if len(after) > len(kept) {
+			f.Changed = fmt.Sprintf("replaced %s by %s, a resolver of the policy", quote(value), quote(fmt.Sprint(after[len(kept)])))
+		}
 	}
 	return []Finding{f}
 }
 
 // resolversFor is what the nameservers become, nil where they stay. On UPDATE of a Pod that is what it is stored with: the field
 // is immutable, and the manifest must go through again.
-func resolversFor(req *Request, pod Path, kept []any, resolvers []string) []any {
+func resolversFor(req *Request, kept []any, resolvers []string) []any {
+	if !mayRepairPod(req) {
+		if req.Old == nil {
+			return nil
+		}
+		stored := req.Old.List("spec", "dnsConfig", "nameservers")
+		if len(stored) < max(1, len(kept)) || len(kept) > 0 && !reflect.DeepEqual(stored[:len(kept)], kept) || slices.ContainsFunc(stored, isDeadResolver) {
+			return nil
+		}
+		return stored
+	}
 	if len(resolvers) == 0 {
 		return nil
 	}
@@ -81,10 +93,11 @@ func resolversFor(req *Request, pod Path, kept []any, resolvers []string) []any 
 			after = append(after, r)
 		}
 	}
-	if !mayRepairPod(req) {
-		if req.Old == nil || !reflect.DeepEqual(req.Old.List("spec", "dnsConfig", "nameservers"), after) {
-			return nil
-		}
-	}
 	return after
+}
+
+// isDeadResolver: no pod reaches it; 127.0.0.1 is a resolver in the pod.
+func isDeadResolver(v any) bool {
+	s, _ := v.(string)
+	return ipFamily(s) == "IPv4" && !isLoopback(s)
 }
