@@ -171,7 +171,7 @@ func TestPodResolvers(t *testing.T) {
 		if r.code != 0 {
 			t.Errorf("step %d, %s: %s", step, way, r.err)
 		}
-		contains(t, r.err, `spec.dnsConfig.nameservers[0]: replaced "8.8.8.8" by "2001:4860:4860::6464", a resolver of the policy [dns-config-ipv4]`)
+		contains(t, r.err, `spec.dnsConfig.nameservers[0]: replaced "8.8.8.8" by "2001:4860:4860::6464", which the policy gives [dns-config-ipv4]`)
 		in.expect(t, "2001:4860:4860::6464", ".spec.dnsConfig.nameservers[*]", "pod", "legacy", "-n", ns)
 	}
 	// Templates are judged, their Pods repaired.

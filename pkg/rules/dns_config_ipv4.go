@@ -4,12 +4,13 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 )
 
 // maxNameservers of a pod: the API server refuses more (k8s.io/kubernetes v1.37, pkg/apis/core/validation, MaxDNSNameservers).
 const maxNameservers = 3
 
-// dnsConfigIPv4 replaces nameservers that no pod reaches by the resolvers of the policy.
+// dnsConfigIPv4 replaces nameservers that no pod reaches by those of the policy.
 //
 // Source: kubelet v1.37, pkg/kubelet/network/dns/dns.go (dnsConfig is added after what dnsPolicy gives; with None it is all there is).
 func dnsConfigIPv4() *Rule {
@@ -51,7 +52,7 @@ func checkDNSConfigIPv4(req *Request) []Finding {
 		way = "give an IPv6 resolver" // the API server wants one
 	}
 	way = insteadOf(req.Policy, value, way)
-	resolvers := req.Policy.Cluster.DNS.Resolvers
+	resolvers := resolversFor(req, pod)
 	if len(resolvers) > 0 {
 		way = "use " + quote(resolvers[0])
 	}
@@ -61,19 +62,34 @@ func checkDNSConfigIPv4(req *Request) []Finding {
 	} else {
 		f.Message = fmt.Sprintf("%s is IPv4, no pod gets an answer from there; %s", quote(value), way)
 	}
-	if after := resolversFor(req, kept, resolvers); after != nil {
+	if after := nameserversAfter(req, kept, resolvers); after != nil {
 		f.Fix = func(o *Object) { o.Set(path, after) }
 		f.Changed = fmt.Sprintf("dropped %s, which no pod reaches", quote(value))
 		if len(after) > len(kept) {
-			f.Changed = fmt.Sprintf("replaced %s by %s, a resolver of the policy", quote(value), quote(fmt.Sprint(after[len(kept)])))
+			f.Changed = fmt.Sprintf("replaced %s by %s, which the policy gives", quote(value), quote(fmt.Sprint(after[len(kept)])))
 		}
 	}
 	return []Finding{f}
 }
 
-// resolversFor is what the nameservers become, nil where they stay. On UPDATE of a Pod that is what it is stored with: the field
+// resolversFor are the resolvers of the policy that know the names a pod asks for: with dnsPolicy None a search domain of the cluster
+// shows that it wants Services, and those only the cluster DNS knows.
+func resolversFor(req *Request, pod Path) []string {
+	dns := req.Policy.Cluster.DNS
+	inCluster := func(domain string) bool { return strings.Contains("."+domain+".", ".svc.") }
+	if req.Object.Str(pod.With("spec", "dnsPolicy")...) != "None" ||
+		!slices.ContainsFunc(req.Object.Strings(pod.With("spec", "dnsConfig", "searches")...), inCluster) {
+		return dns.Resolvers
+	}
+	if dns.Address == "" {
+		return nil
+	}
+	return []string{dns.Address}
+}
+
+// nameserversAfter is what the nameservers become, nil where they stay. On UPDATE of a Pod that is what it is stored with: the field
 // is immutable, and the manifest must go through again.
-func resolversFor(req *Request, kept []any, resolvers []string) []any {
+func nameserversAfter(req *Request, kept []any, resolvers []string) []any {
 	if !mayRepairPod(req) {
 		if req.Old == nil {
 			return nil
