@@ -51,7 +51,7 @@ func stopShared() {
 // policyText is the policy of the shared installation.
 const policyText = `apiVersion: sixgate.io/v1alpha1
 kind: Policy
-cluster: {cni: calico, dns: {address: "fd00:10:96::a"}}
+cluster: {cni: calico, dns: {address: "fd00:10:96::a", resolvers: ["2001:4860:4860::6464"]}}
 apiServer: {host: api.example.net, port: 6443}
 services: {headless: ["headless/*"]}
 pools:

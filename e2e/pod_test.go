@@ -161,6 +161,24 @@ func TestPodAgain(t *testing.T) {
 	in.expect(t, apiServerVars, ".spec.containers[0]"+envNames, "pod", "unknown", "-n", ns)
 }
 
+// TestPodResolvers: IPv4 nameservers become the policy's resolvers, and the manifest may come again.
+func TestPodResolvers(t *testing.T) {
+	in := get(t, withSixgate)
+	ns := in.namespace(t, "pod-resolvers")
+	manifest := pod(ns, "legacy", "") + "\n  dnsPolicy: None\n  dnsConfig: {nameservers: [8.8.8.8, 1.1.1.1]}\n"
+	for step, way := range []string{"apply", "apply", "dry run", "replace", "server-side apply", "server-side apply", "apply"} {
+		r := in.run(t, manifest, clientWays[way]...)
+		if r.code != 0 {
+			t.Errorf("step %d, %s: %s", step, way, r.err)
+		}
+		contains(t, r.err, `spec.dnsConfig.nameservers[0]: replaced "8.8.8.8" by "2001:4860:4860::6464", which the policy gives [dns-config-ipv4]`)
+		in.expect(t, "2001:4860:4860::6464", ".spec.dnsConfig.nameservers[*]", "pod", "legacy", "-n", ns)
+	}
+	// Templates are judged, their Pods repaired.
+	r := in.run(t, strings.TrimRight(deployment(ns, "legacy", ""), "\n ")+"\n      dnsPolicy: None\n      dnsConfig: {nameservers: [8.8.8.8]}\n", "apply", "-f", "-")
+	contains(t, r.err, "with dnsPolicy None the pod resolves nothing")
+}
+
 // TestPodPools: the policy gives Pods of two namespaces their addresses.
 func TestPodPools(t *testing.T) {
 	in := get(t, withSixgate)

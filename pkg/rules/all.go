@@ -14,6 +14,7 @@ func All() []*Rule {
 	out = append(out, listenRules()...)
 	out = append(out, serviceRules()...)
 	out = append(out, networkRules()...)
+	out = append(out, podRules()...)
 	return append(out, sixgateAnnotation())
 }
 

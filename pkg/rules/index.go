@@ -11,6 +11,7 @@ type Index struct {
 	templates map[labelled][]template
 	mounts    map[string][]mount   // by "namespace/name" of a ConfigMap
 	services  map[string][]service // by namespace
+	guarded   map[string]bool      // namespaces with a NetworkPolicy; *: all
 }
 
 // A mount is a pod template that uses a ConfigMap.
@@ -18,6 +19,8 @@ type mount struct {
 	labels  map[string]any
 	dialled map[string]bool // ports that its containers and probes name
 	all     bool            // one of them cannot be told
+
+	variables []origins // of each container
 }
 
 // A service is what a Service dials.
@@ -37,7 +40,7 @@ type template struct {
 
 // NewIndex indexes the objects of one input; namespace is that of objects which name none.
 func NewIndex(objects []*Object, namespace string) *Index {
-	x := &Index{dialled: map[string]string{}, templates: map[labelled][]template{}, mounts: map[string][]mount{}, services: map[string][]service{}}
+	x := &Index{dialled: map[string]string{}, templates: map[labelled][]template{}, mounts: map[string][]mount{}, services: map[string][]service{}, guarded: map[string]bool{}}
 	for _, o := range objects {
 		ns := o.Namespace()
 		if ns == "" {
@@ -63,6 +66,10 @@ func NewIndex(objects []*Object, namespace string) *Index {
 			}
 		case "/Service":
 			x.services[ns] = append(x.services[ns], dials(o))
+		case "networking.k8s.io/NetworkPolicy", "projectcalico.org/NetworkPolicy", "crd.projectcalico.org/NetworkPolicy", "cilium.io/CiliumNetworkPolicy":
+			x.guarded[ns] = true
+		case "projectcalico.org/GlobalNetworkPolicy", "crd.projectcalico.org/GlobalNetworkPolicy", "cilium.io/CiliumClusterwideNetworkPolicy":
+			x.guarded["*"] = true
 		case "apiregistration.k8s.io/APIService":
 			x.dial(o.Map("spec", "service"), who)
 		case "apiextensions.k8s.io/CustomResourceDefinition":
@@ -93,6 +100,9 @@ func (x *Index) mount(o *Object, pod Path, namespace string, labels map[string]a
 	}
 	ports, all := podPorts(o, pod)
 	m := mount{labels: labels, dialled: ports, all: all}
+	for _, c := range containers(o, pod) {
+		m.variables = append(m.variables, originsOf(o, pod, c))
+	}
 	slices.Sort(names)
 	for _, n := range slices.Compact(names) {
 		x.mounts[namespace+"/"+n] = append(x.mounts[namespace+"/"+n], m)

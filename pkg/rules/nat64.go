@@ -14,3 +14,13 @@ func (p *Policy) nat64(v4 string) string {
 	copy(out[12:], last[:])
 	return netip.AddrFrom16(out).String()
 }
+
+// translated is the NAT64 form of an IPv4 address, or "". The well-known prefix stands for public addresses only (RFC 6052,
+// section 3.1).
+func translated(p *Policy, v4 string) string {
+	addr, err := netip.ParseAddr(v4)
+	if err != nil || addr.IsLoopback() || addr.IsUnspecified() || p.Cluster.NAT64.Prefix == "64:ff9b::/96" && (addr.IsPrivate() || addr.IsLinkLocalUnicast()) {
+		return ""
+	}
+	return p.nat64(v4)
+}
