@@ -11,7 +11,9 @@ func All() []*Rule {
 		podIPPoolValue(),
 		hostPortIPv4(),
 	}
-	return append(append(out, listenRules()...), sixgateAnnotation())
+	out = append(out, listenRules()...)
+	out = append(out, clusterRules()...)
+	return append(out, sixgateAnnotation())
 }
 
 // IDs returns the IDs of All.

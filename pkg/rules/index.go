@@ -11,6 +11,7 @@ type Index struct {
 	templates map[labelled][]template
 	mounts    map[string][]mount   // by "namespace/name" of a ConfigMap
 	services  map[string][]service // by namespace
+	ipv6      map[string]bool      // kinds of address pools of which one has IPv6 addresses
 }
 
 // A mount is a pod template that uses a ConfigMap.
@@ -37,7 +38,7 @@ type template struct {
 
 // NewIndex indexes the objects of one input; namespace is that of objects which name none.
 func NewIndex(objects []*Object, namespace string) *Index {
-	x := &Index{dialled: map[string]string{}, templates: map[labelled][]template{}, mounts: map[string][]mount{}, services: map[string][]service{}}
+	x := &Index{dialled: map[string]string{}, templates: map[labelled][]template{}, mounts: map[string][]mount{}, services: map[string][]service{}, ipv6: map[string]bool{}}
 	for _, o := range objects {
 		ns := o.Namespace()
 		if ns == "" {
@@ -61,6 +62,11 @@ func NewIndex(objects []*Object, namespace string) *Index {
 			for i := range o.List("webhooks") {
 				x.dial(o.Map("webhooks", i, "clientConfig", "service"), who)
 			}
+		case "projectcalico.org/IPPool", "crd.projectcalico.org/IPPool":
+			x.ipv6["IPPool"] = x.ipv6["IPPool"] || rangeFamily(o.Str("spec", "cidr")) == "IPv6"
+		case "metallb.io/IPAddressPool":
+			x.ipv6["IPAddressPool"] = x.ipv6["IPAddressPool"] ||
+				slices.ContainsFunc(o.Strings("spec", "addresses"), func(s string) bool { return poolFamily(s) == "IPv6" })
 		case "/Service":
 			x.services[ns] = append(x.services[ns], dials(o))
 		case "apiregistration.k8s.io/APIService":
@@ -147,6 +153,9 @@ func (x *Index) dials(namespace, name string) (string, bool) {
 	who, ok := x.dialled[namespace+"/"+name]
 	return who, ok
 }
+
+// has6 reports whether an address pool of a kind has IPv6 addresses.
+func (x *Index) has6(kind string) bool { return x != nil && x.ipv6[kind] }
 
 // targetPort resolves a named target port in the pod templates that a selector matches; 0 if none has it or they differ.
 func (x *Index) targetPort(namespace string, selector map[string]any, name string) int64 {

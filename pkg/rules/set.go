@@ -21,14 +21,14 @@ type Active struct {
 	*Rule
 	Level  Level
 	Mutate bool
-	leaf   bool // of the target by which it was looked up
+	target Target // by which it was looked up
 }
 
 // AtMutate reports whether the rule has anything to do or to say before the API server validates objects of this kind.
-func (a *Active) AtMutate() bool { return (a.Rule.Mutate || a.Mutate) && a.leaf }
+func (a *Active) AtMutate() bool { return (a.Rule.Mutate || a.Mutate) && a.target.Leaf }
 
 // Repairs reports whether the webhook applies the fixes of this rule to objects of the kind that was looked up.
-func (a *Active) Repairs() bool { return a.Mutate && a.leaf }
+func (a *Active) Repairs() bool { return a.Mutate && a.target.Leaf }
 
 // A Skipped rule did not look at the object, because somebody said so.
 type Skipped struct{ Rule, Reason string }
@@ -58,7 +58,7 @@ func NewSet(p *Policy) *Set {
 				continue
 			}
 			a := a
-			a.leaf = t.Leaf
+			a.target = t
 			s.byKey[t.key()] = append(s.byKey[t.key()], &a)
 		}
 	}
@@ -67,6 +67,15 @@ func NewSet(p *Policy) *Set {
 
 // Policy is the policy that the set was made from.
 func (s *Set) Policy() *Policy { return s.policy }
+
+// AuditOnly reports whether the webhook never asks this rule about objects of the kind that was looked up.
+func (a *Active) AuditOnly() bool { return a.target.AuditOnly }
+
+// ClusterScoped reports whether objects of this kind have no namespace.
+func (s *Set) ClusterScoped(group, kind string) bool {
+	known := s.byKey[targetKey{group, kind, ""}]
+	return len(known) > 0 && known[0].target.Cluster
+}
 
 // Empty reports whether no rule is active, as on a cluster that is not IPv6-only.
 func (s *Set) Empty() bool { return len(s.byKey) == 0 }
@@ -82,10 +91,15 @@ func (s *Set) Rules(req *Request) (active []*Active, skipped []Skipped) {
 	req.Policy = s.policy
 	o := req.Object
 	candidates := s.byKey[targetKey{o.Group(), o.Kind(), req.Subresource}]
-	if len(candidates) == 0 || s.excluded(req) {
+	if len(candidates) == 0 || globAny(s.policy.Exclude.Namespaces, req.Namespace) {
 		return nil, nil
 	}
+	excluded := matchesObject(s.policy.Exclude.Objects, req.Namespace, o)
 	for _, a := range candidates {
+		// By default kube-system's Pods and ConfigMaps are left alone, and that is where the configuration of a cluster lies.
+		if a.AuditOnly() && !req.Audit || excluded && !(a.AuditOnly() && s.policy.excludeDefault) {
+			continue
+		}
 		if reason, ok := s.optOut(req, a.ID); ok {
 			skipped = append(skipped, Skipped{a.ID, reason})
 			continue
@@ -115,14 +129,6 @@ func (a *Active) Findings(req *Request) []Finding {
 		}
 	}
 	return kept
-}
-
-func (s *Set) excluded(req *Request) bool {
-	o := req.Object
-	if globAny(s.policy.Exclude.Namespaces, req.Namespace) {
-		return true
-	}
-	return matchesObject(s.policy.Exclude.Objects, req.Namespace, o)
 }
 
 // matchesObject matches "namespace/Kind/name" patterns. Kind Pod covers the workloads that make Pods too.

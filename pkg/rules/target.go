@@ -26,6 +26,31 @@ func workloads() []Target {
 	}
 }
 
+// auditOnly are targets that only an audit looks at.
+func auditOnly(targets ...Target) []Target {
+	for i := range targets {
+		targets[i].AuditOnly = true
+	}
+	return targets
+}
+
+// configuration are the kinds of files that configure a component of a cluster; no API server stores them.
+func configuration(group, version string, kinds ...string) []Target {
+	var out []Target
+	for _, kind := range kinds {
+		out = append(out, Target{Group: group, Version: version, Kind: kind, Cluster: true, AuditOnly: true})
+	}
+	return out
+}
+
+// calicoTarget is a kind of Calico, which is stored as crd.projectcalico.org/v1, or is served as projectcalico.org/v3 by an API
+// server of its own and read so by calicoctl.
+func calicoTarget(resource, kind string) []Target {
+	return auditOnly(
+		Target{Group: "crd.projectcalico.org", Version: "v1", Resource: resource, Kind: kind, Cluster: true, Operations: both},
+		Target{Group: "projectcalico.org", Version: "v3", Resource: resource, Kind: kind, Cluster: true, Operations: both})
+}
+
 // targetKey is what dispatch looks up.
 type targetKey struct{ group, kind, subresource string }
 
