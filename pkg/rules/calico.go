@@ -26,17 +26,24 @@ func checkCalicoIPPool(req *Request) []Finding {
 	if d.Bool("spec", "disabled") {
 		return nil
 	}
+	unchecked := None
+	if d.Group() == "crd.projectcalico.org" {
+		unchecked = Warn // kubectl stores it, and Calico can live with it
+	}
 	cidr := d.Str("spec", "cidr")
 	d.calicoPool(Path{"spec"}, req.Index.has6("IPPool"), cidr)
 	if ip, err := netip.ParsePrefix(cidr); err == nil && rangeFamily(cidr) == "IPv6" && ip != ip.Masked() {
-		d.report(Path{"spec", "cidr"}, None, fmt.Sprintf("%s has bits behind its prefix length, Calico refuses it; write %s", quote(cidr), quote(ip.Masked().String())))
+		d.report(Path{"spec", "cidr"}, unchecked, fmt.Sprintf("%s has bits behind its prefix length, Calico refuses it; write %s", quote(cidr), quote(ip.Masked().String())))
 	}
 	p := ipv6Prefix(cidr)
 	if !p.IsValid() {
 		return out
 	}
+	if other := req.Index.overlaps(d.Name(), p); other != "" {
+		d.report(Path{"spec", "cidr"}, Warn, fmt.Sprintf("%s overlaps IPPool %s, Calico gives no address from the second one; use a range of its own", quote(p.String()), quote(other)))
+	}
 	if mode := d.Str("spec", "ipipMode"); mode != "" && mode != "Never" {
-		d.report(Path{"spec", "ipipMode"}, None, quote(mode)+" is refused by Calico for an IPv6 pool, IPIP carries IPv4 only; use Never, and vxlanMode where routes need it")
+		d.report(Path{"spec", "ipipMode"}, unchecked, quote(mode)+" is refused by Calico for an IPv6 pool, IPIP carries IPv4 only; use Never, and vxlanMode where routes need it")
 	}
 	if isUniqueLocal(p) && !d.Bool("spec", "natOutgoing") && usedByPods(d.Strings("spec", "allowedUses")) {
 		d.report(Path{"spec"}, Warn, quote(p.String())+" is unique local and has no natOutgoing, its pods have no way back from outside; set natOutgoing: true")

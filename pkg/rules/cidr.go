@@ -10,8 +10,8 @@ import (
 
 // The arithmetic of address ranges. Each limit names who sets it.
 const (
-	// maxServiceBits: kubeadm v1.37, constants.MaximumBitsForServiceSubnet, and kube-apiserver, validateMaxCIDRRange, while it still
-	// writes both allocators.
+	// maxServiceBits: kubeadm v1.37, constants.MaximumBitsForServiceSubnet. kube-apiserver v1.37 itself takes a /64 (measured); older
+	// ones, that allocate from a bitmap, have the same limit.
 	maxServiceBits = 20
 	// minServiceAddresses: kubeadm v1.37, constants.MinimumAddressesInServiceSubnet.
 	minServiceAddresses = 10

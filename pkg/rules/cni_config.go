@@ -45,14 +45,22 @@ func checkCilium(req *Request) []Finding {
 		report(pool6, limit, message)
 	}
 	if mask, err := strconv.Atoi(get("cluster-pool-ipv6-mask-size")); err == nil && pool.IsValid() {
-		report(pool6, Warn, strings.Replace(nodeMaskFault(pool, mask), "node-cidr-mask-size-ipv6", "cluster-pool-ipv6-mask-size", 1))
+		limit := Warn
+		if mask-pool.Bits() > maxNodeBits { // pkg/ipam/cidrset: "the node CIDR size is too big"
+			limit = None
+		}
+		report(pool6, limit, strings.Replace(nodeMaskFault(pool, mask), "node-cidr-mask-size-ipv6", "cluster-pool-ipv6-mask-size", 1))
 	}
 	if get("enable-ipv6-masquerade") == "false" && isUniqueLocal(pool) {
 		report("enable-ipv6-masquerade", Warn, `"false" leaves pods on unique local addresses no way back from outside; set "true"`)
 	}
-	mode := get("routing-mode")
-	if mode == "tunnel" && get("enable-ipv4") == "false" && get("underlay-protocol") != "ipv6" {
-		report("routing-mode", Warn, `"tunnel" runs over IPv4 unless underlay-protocol is "ipv6"; set it, or use "native"`)
+	if get("routing-mode") == "tunnel" && get("enable-ipv4") == "false" {
+		switch get("underlay-protocol") {
+		case "ipv4":
+			report("underlay-protocol", None, `"ipv4" needs enable-ipv4, the agent does not start; use "ipv6"`)
+		case "":
+			report("routing-mode", Warn, `"tunnel" runs over IPv4 before v1.20 unless underlay-protocol is "ipv6"; set it, or use "native"`)
+		}
 	}
 	return out
 }
@@ -91,7 +99,9 @@ func checkFlannel(req *Request) []Finding {
 			d.report(Path{"EnableIPv4"}, limit, `is on by default, flannel finds no IPv4 address of the node and exits; set "EnableIPv4": false`)
 		}
 		d.ranges(network, d.Str(network...), examplePodRange)
-		if backend := d.Str("Backend", "Type"); strings.EqualFold(backend, "udp") {
+		if _, ok := d.Get("Backend"); !ok && d.Bool("EnableIPv6") {
+			d.report(Path{"Backend"}, None, `is absent, which means udp, which carries IPv4 only; use vxlan, host-gw or wireguard`)
+		} else if backend := d.Str("Backend", "Type"); strings.EqualFold(backend, "udp") {
 			d.report(Path{"Backend", "Type"}, None, quote(backend)+" carries IPv4 only; use vxlan, host-gw or wireguard")
 		}
 	}

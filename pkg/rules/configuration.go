@@ -173,6 +173,8 @@ func (d document) addresses(path Path, values []string, message string) {
 		}
 	}
 	switch {
+	case isUnspecified(ipv4): // the default address, an IPv4 one where there is one
+		d.report(path, Warn, quote(ipv4)+" becomes an IPv4 address where there is one; give the IPv6 address")
 	case ipv4 != "" && others == 0:
 		d.report(path, None, quote(ipv4)+" "+message)
 	case ipv4 != "":

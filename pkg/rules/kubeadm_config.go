@@ -174,6 +174,9 @@ func (d document) endpoint(path Path) {
 func (d document) advertise(path Path) {
 	value := d.Str(path...)
 	switch family := ipFamily(value); {
+	case family == "IPv4" && (isUnspecified(value) || isLoopback4(value)):
+		// Both mean the default address; an IPv4 one is preferred.
+		d.report(path, Warn, quote(value)+" becomes an IPv4 address of the node where it has one; give the node's IPv6 address")
 	case family == "IPv4":
 		d.report(path, None, quote(value)+" is IPv4, the API server does not start with it beside an IPv6 Service range; give the node's IPv6 address")
 	case family == "" && strings.ContainsAny(value, "[]"):
@@ -208,7 +211,7 @@ const clusterDNSMessage = "is IPv4, no pod reaches it and no name resolves; give
 
 // kubeletConfig judges the kubelet's configuration file.
 //
-// Source: k8s.io/kubernetes v1.37.0, pkg/kubelet/network/dns (clusterDNS goes into the resolv.conf of pods as it is). address and
+// Source: k8s.io/kubernetes v1.37.0, pkg/kubelet/kubelet.go and network/dns (clusterDNS goes into the resolv.conf of pods as it is). address and
 // healthzBindAddress are the business of listen-kubernetes-component.
 func kubeletConfig() *Rule {
 	return &Rule{
@@ -250,11 +253,12 @@ func checkKubelet(req *Request) []Finding {
 
 // kubeProxyConfig judges kube-proxy's configuration file.
 //
-// Source: k8s.io/kubernetes v1.37.0, cmd/kube-proxy/app/server.go (detectNodeIPs, checkBadIPConfig, checkBadConfig). healthzBindAddress
+// Source: k8s.io/kubernetes v1.37.0, cmd/kube-proxy/app/server.go (detectNodeIPs, checkBadIPConfig: an error in the log, fatal only where
+// the kernel has one family) and pkg/proxy/util/nodeport_addresses.go. healthzBindAddress
 // and metricsBindAddress are the business of listen-kubernetes-component; bindAddress is bound by nothing.
 func kubeProxyConfig() *Rule {
 	return &Rule{
-		ID: "kube-proxy-config", Since: "v0.1.0", Level: Deny,
+		ID: "kube-proxy-config", Since: "v0.1.0", Level: Warn,
 		Title:   "kube-proxy is configured for IPv4",
 		Targets: append(configuration("kubeproxy.config.k8s.io", "v1alpha1", "KubeProxyConfiguration"), auditOnly(targetConfigMap)...),
 		Check:   checkKubeProxy,
@@ -272,11 +276,8 @@ func checkKubeProxy(req *Request) []Finding {
 			d.report(Path{"bindAddress"}, Warn, quote(bind)+` makes IPv4 the first family of kube-proxy on this node; use "::"`)
 		}
 		if cidrs := d.Str("clusterCIDR"); cidrs != "" {
-			message, limit := rangesFault(strings.Split(cidrs, ","), examplePodRange)
-			if mode := d.Str("detectLocalMode"); mode != "" && mode != "ClusterCIDR" {
-				limit = Warn // not read in this mode
-			}
-			d.report(Path{"clusterCIDR"}, limit, message)
+			message, _ := rangesFault(strings.Split(cidrs, ","), examplePodRange)
+			d.report(Path{"clusterCIDR"}, Warn, message)
 		}
 		addresses := d.Strings("nodePortAddresses")
 		ipv4 := func(s string) bool { return rangeFamily(s) == "IPv4" }
