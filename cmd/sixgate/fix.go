@@ -296,7 +296,7 @@ func (o *fixOptions) summarize(w io.Writer, files []*fixedFile, active bool) (de
 			for _, l := range r.left {
 				left++
 				denied = denied || l.Level >= rules.Deny
-				who := r.doc.Object.Kind() + " " + r.doc.Object.Name()
+				who := strings.TrimSuffix(r.doc.Object.Kind()+" "+r.doc.Object.Name(), " ")
 				b.WriteString(report.Printable(fmt.Sprintf("%s: %s: %s: %s", f.name, l.Level, who, l.String())) + "\n")
 			}
 		}

@@ -52,11 +52,11 @@ func rangeFamily(s string) string {
 	return "IPv6"
 }
 
-// ipv6Prefix is the first IPv6 CIDR of a comma-separated list, masked; the zero Prefix if there is none.
+// ipv6Prefix is the first IPv6 CIDR of a comma-separated list, as it is written; the zero Prefix if there is none.
 func ipv6Prefix(list string) netip.Prefix {
 	for _, s := range strings.Split(list, ",") {
 		if p, err := netip.ParsePrefix(strings.TrimSpace(s)); err == nil && rangeFamily(p.String()) == "IPv6" {
-			return p.Masked()
+			return p
 		}
 	}
 	return netip.Prefix{}
