@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -186,8 +185,7 @@ func auditObject(r *report.Report, set *rules.Set, doc *manifest.Document, names
 	case len(mutated.Refused)+len(verdict.Warned) > 0:
 		outcome = report.Warned
 	}
-	// What the webhook never looks at has the outcome of its findings.
-	unseen := !slices.ContainsFunc(active, func(a *rules.Active) bool { return !a.AuditOnly() })
+	unseen := set.Unseen(o.Group(), o.Kind()) // then it has the outcome of its findings
 
 	req.Index = index
 	for _, rule := range active {

@@ -27,9 +27,12 @@ type document struct {
 // own is the object of a request as a document.
 func own(req *Request, out *[]Finding) document { return document{Object: req.Object, out: out} }
 
+// maxDocumentFindings bounds what one object is told: nobody reads more.
+const maxDocumentFindings = 100
+
 // report adds a fault at a path of the document. limit lowers the level where the document alone does not make it certain.
 func (d document) report(path Path, limit Level, message string) {
-	if message == "" {
+	if message == "" || len(*d.out) >= maxDocumentFindings {
 		return
 	}
 	f := Finding{Path: path, Limit: limit, Message: message, Subject: path.String()}

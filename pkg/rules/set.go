@@ -77,6 +77,12 @@ func (s *Set) ClusterScoped(group, kind string) bool {
 	return len(known) > 0 && known[0].target.Cluster
 }
 
+// Unseen reports whether the webhook never sees objects of this kind, of which some rule knows something.
+func (s *Set) Unseen(group, kind string) bool {
+	known := s.byKey[targetKey{group, kind, ""}]
+	return len(known) > 0 && !slices.ContainsFunc(known, func(a *Active) bool { return !a.target.AuditOnly })
+}
+
 // Empty reports whether no rule is active, as on a cluster that is not IPv6-only.
 func (s *Set) Empty() bool { return len(s.byKey) == 0 }
 
