@@ -305,7 +305,7 @@ func (d document) calicoNode(c container, req *Request) {
 	switch {
 	case set && ip6.known && (ip6.value == "none" || ipFamily(ip6.value) == "IPv4"):
 		report("IP6", None, quote(ip6.value)+" leaves the node without an IPv6 address in Calico; use autodetect")
-	case !set && len(d.List(c.path.With("envFrom")...)) == 0 && len(env) > 0:
+	case !set && len(d.List(c.path.With("envFrom")...)) == 0 && len(env) > 0 && !is("CALICO_NETWORKING_BACKEND", "none"):
 		d.report(c.path.With("env"), Warn, "has no IP6: calico-node does not look for the node's IPv6 address; set IP6=autodetect and IP=none")
 	}
 	if v, ok := env["IP"]; ok && v.known && (v.value == "autodetect" || ipFamily(v.value) == "IPv4") {

@@ -119,15 +119,17 @@ func k3sContainer(o *Object, c container) k3sOptions {
 	}
 	image, _ := c.obj["image"].(string)
 	name, _, _ := strings.Cut(image[strings.LastIndexByte(image, '/')+1:], ":")
-	isK3s := name == "k3s" || strings.HasPrefix(name, "rke2")
+	program := ""
 	if len(words) > 0 {
-		program := words[0].text[strings.LastIndexByte(words[0].text, '/')+1:]
-		isK3s = isK3s || program == "k3s" || program == "rke2"
-	}
-	if !isK3s {
-		return nil
+		program = words[0].text[strings.LastIndexByte(words[0].text, '/')+1:]
 	}
 	out := k3sOptions{}
+	switch {
+	case program == "rke2" || strings.HasPrefix(name, "rke2"):
+		out.add("cni", c.path, "canal") // its default
+	case program != "k3s" && name != "k3s":
+		return nil
+	}
 	for i := 0; i < len(words); i++ {
 		w := words[i]
 		if !strings.HasPrefix(w.text, "-") {
@@ -183,8 +185,9 @@ func (d document) k3s(o k3sOptions) {
 		d.report(podsAt, None, nodeMaskFault(podRange, mask))
 	}
 	_, backend := o.joined("flannel-backend")
-	if _, masq := o.joined("flannel-ipv6-masq"); isUniqueLocal(podRange) && backend != "none" && masq != "true" {
-		d.report(podsAt, Warn, quote(podRange.String())+" is unique local, its pods have no way back from the Internet; set flannel-ipv6-masq")
+	// RKE2 alone has cni, and no such option.
+	if _, masq := o.joined("flannel-ipv6-masq"); isUniqueLocal(podRange) && backend != "none" && masq != "true" && o["cni"] == nil {
+		d.report(podsAt, Warn, quote(podRange.String())+" is unique local, its pods have no way back from the Internet; set flannel-ipv6-masq (K3s)")
 	}
 }
 

@@ -23,6 +23,8 @@ func checkRookCeph(req *Request) []Finding {
 	switch {
 	case dual:
 		d.report(Path{"spec", "network", "dualStack"}, Warn, "true: the daemons look for IPv4 addresses too; remove it and set ipFamily: IPv6")
+	case family == "" && d.Map("spec", "network") == nil && d.Str("spec", "dataDirHostPath") == "" && d.Map("spec", "cephVersion") == nil:
+		// a patch
 	case family != "IPv6":
 		path, value := Path{"spec", "network", "ipFamily"}, quote(family)
 		if family == "" {
