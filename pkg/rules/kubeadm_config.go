@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -108,6 +109,12 @@ func (d document) kubeadmControlPlane() {
 				}
 			case "cluster-cidr":
 				d.ranges(a.path, a.value, examplePodRange)
+				if args["allocate-node-cidrs"].value == "true" {
+					text := cmp.Or(args["node-cidr-mask-size-ipv6"].value, args["node-cidr-mask-size"].value, strconv.Itoa(defaultNodeMask))
+					if mask, err := strconv.Atoi(text); err == nil {
+						d.report(a.path, None, nodeMaskFault(ipv6Prefix(a.value), mask))
+					}
+				}
 			case "etcd-servers":
 				d.urls(a.path, strings.Split(a.value, ","))
 			}
