@@ -36,6 +36,8 @@ type Policy struct {
 	Exceptions   []Exception        `yaml:"exceptions"`
 	ForbidOptOut []ForbidOptOut     `yaml:"forbidOptOut"`
 	Secrets      bool               `yaml:"secrets"` // look for configuration of servers in Secrets too
+
+	excludeDefault bool // Exclude.Objects is the default
 }
 
 // Cluster is what is true of the target cluster.
@@ -164,6 +166,7 @@ func (p *Policy) setDefaults() {
 		p.Exclude.Namespaces = []string{"kube-node-lease"}
 	}
 	if p.Exclude.Objects == nil {
+		p.excludeDefault = true
 		p.Exclude.Objects = defaultExcludedObjects()
 	}
 }

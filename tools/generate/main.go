@@ -157,7 +157,7 @@ func registrations() ([]byte, error) {
 			if t.Leaf && r.Mutate {
 				mutating = append(mutating, t)
 			}
-			if t.Subresource == "" && !t.Asked {
+			if t.Subresource == "" && !t.Asked && !t.AuditOnly {
 				validating = append(validating, t)
 			}
 		}
