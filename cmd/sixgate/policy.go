@@ -37,7 +37,7 @@ func (c *clusterFlag) add(flags *pflag.FlagSet, usage string) {
 	flags.StringVar(&c.context, "context", "", "`CONTEXT` of the kubeconfig")
 }
 
-func (c *clusterFlag) read(ctx context.Context) (*live.Cluster, error) {
+func (c *clusterFlag) read(ctx context.Context, dns64 bool) (*live.Cluster, error) {
 	config, _, err := live.LoadConfig(c.kubeconfig, c.context, "")
 	if clientcmd.IsEmptyConfig(errors.Unwrap(err)) {
 		if c.kubeconfig != "" {
@@ -48,7 +48,7 @@ func (c *clusterFlag) read(ctx context.Context) (*live.Cluster, error) {
 		return nil, oneLineError(err)
 	}
 	config.UserAgent = "sixgate"
-	return live.Read(ctx, config)
+	return live.Read(ctx, config, dns64)
 }
 
 // oneLineError: the errors of a kubeconfig come with line breaks.
@@ -75,7 +75,7 @@ comment and left out. Nothing is changed in the cluster.`,
 					return fmt.Errorf("write policy %s: it exists; remove it or name another file", output)
 				}
 			}
-			cluster, err := from.read(cmd.Context())
+			cluster, err := from.read(cmd.Context(), true)
 			if err != nil {
 				return err
 			}
@@ -131,7 +131,7 @@ one line. Exit code 1: there are differences; 3: a file is bad, or the cluster c
 
 func checkPolicies(cmd *cobra.Command, files []string, against *clusterFlag) error {
 	var errs []error
-	policies := map[string]*rules.Policy{}
+	policies, dns64 := map[string]*rules.Policy{}, false
 	for _, file := range files {
 		p, err := readPolicy(file)
 		if err != nil {
@@ -139,11 +139,12 @@ func checkPolicies(cmd *cobra.Command, files []string, against *clusterFlag) err
 			continue
 		}
 		policies[file] = p
+		dns64 = dns64 || p.Cluster.NAT64.Prefix != ""
 	}
 	var cluster *live.Cluster
 	if against.use && len(policies) > 0 {
 		var err error
-		if cluster, err = against.read(cmd.Context()); err != nil {
+		if cluster, err = against.read(cmd.Context(), dns64); err != nil {
 			return errors.Join(append(errs, err)...)
 		}
 	}

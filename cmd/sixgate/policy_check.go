@@ -110,10 +110,8 @@ func (c *comparison) pools(p *rules.Policy, cluster *live.Cluster) {
 		if len(entry.IPv6Pools)+len(entry.Addresses) == 0 {
 			continue
 		}
-		if len(cluster.PoolErrs) > 0 {
-			for _, err := range cluster.PoolErrs {
-				c.unread = append(c.unread, at+": "+err.Error())
-			}
+		if i := slices.IndexFunc(cluster.PoolErrs, func(e live.PoolError) bool { return e.CNI == p.Cluster.CNI || e.CNI == "*" }); i >= 0 {
+			c.unread = append(c.unread, at+": "+cluster.PoolErrs[i].Err.Error())
 			continue
 		}
 		for j, value := range entry.IPv6Pools {

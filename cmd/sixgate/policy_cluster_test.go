@@ -40,7 +40,7 @@ func unknownCluster(err error) *live.Cluster {
 		Server: "https://api.example.net:6443", Version: "of unknown version",
 		Families: live.Fact[[]string]{Err: err}, Nodes: live.Fact[string]{Err: err}, CNI: live.Fact[live.CNI]{Err: err}, Multus: live.Fact[bool]{Err: err},
 		Proxy: live.Fact[string]{Err: err}, DNS: live.Fact[live.DNSService]{Err: err}, NAT64: live.Fact[netip.Prefix]{Err: err},
-		Certificate: live.Fact[*x509.Certificate]{Err: err}, Host: live.Fact[live.HostPort]{Err: err}, PoolErrs: []error{err},
+		Certificate: live.Fact[*x509.Certificate]{Err: err}, Host: live.Fact[live.HostPort]{Err: err}, PoolErrs: []live.PoolError{{CNI: "calico", Err: err}},
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -175,8 +176,9 @@ func (d *drafter) proxy(c *live.Cluster) {
 func (d *drafter) apiServer(c *live.Cluster) {
 	if c.Certificate.Err != nil {
 		d.note("", "The API server's certificate: not known: %v", c.Certificate.Err)
-	} else {
-		d.note("", "The API server's certificate (%s) names %s.", c.Certificate.Evidence, some(c.CertificateNames()))
+	}
+	if c.Certificate.Value != nil {
+		d.note("", "The certificate %s names %s.", c.Certificate.Evidence, some(c.CertificateNames()))
 	}
 	d.note("", "With apiServer the webhook gives pods this host in place of the cluster IP. Clients accept only what the certificate names.")
 	at := c.Host.Value
@@ -209,7 +211,7 @@ func (d *drafter) pools(c *live.Cluster) {
 	}
 	d.line("")
 	for _, err := range c.PoolErrs {
-		d.note("", "Pools: not read: %v", err)
+		d.note("", "Pools: not read: %v", err.Err)
 	}
 	d.podPools(c, pods)
 	if len(services) > 0 {
@@ -233,7 +235,14 @@ func (d *drafter) podPools(c *live.Cluster, pools []live.Pool) {
 	if len(pools) == 0 {
 		return
 	}
-	d.note("", "Pools of pods. An entry gives the pods of its namespaces addresses of one pool; write the namespaces.")
+	d.note("", "Pools for pods. An entry gives the pods of its namespaces addresses of one pool; write the namespaces.")
+	others := func(p live.Pool) int { // pools of other CNIs come last
+		if p.CNI == c.CNI.Value.Name {
+			return 0
+		}
+		return 1
+	}
+	slices.SortStableFunc(pools, func(a, b live.Pool) int { return others(a) - others(b) })
 	head := false
 	for i, p := range pools {
 		if i == maxPools {

@@ -160,6 +160,7 @@ func ask(ctx context.Context, config *rest.Config) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	transport.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse } // else tokens would go there
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, client.Get().AbsPath("/version").URL().String(), nil)
 	if err != nil {
 		return nil, err

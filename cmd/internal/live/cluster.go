@@ -67,10 +67,16 @@ type Cluster struct {
 	Certificate Fact[*x509.Certificate]
 	Host        Fact[HostPort] // for pods, in place of the cluster IP of the API server
 	Pools       []Pool
-	PoolErrs    []error // kinds of pools that could not be read
+	PoolErrs    []PoolError
 
 	config *rest.Config
 	client rest.Interface
+}
+
+// A PoolError is a kind of pools that could not be read.
+type PoolError struct {
+	CNI string // whose pools for pods they are; "" for those of Services, "*" for any
+	Err error
 }
 
 // A HostPort is an address of the API server.
@@ -80,8 +86,8 @@ type HostPort struct {
 }
 
 // Read reads a cluster. The error says that it cannot be reached or that its user is not known; whatever else cannot be read is an
-// error of that one fact.
-func Read(ctx context.Context, config *rest.Config) (*Cluster, error) {
+// error of that one fact. Only with dns64 the cluster's DNS is asked, which takes some seconds where it does not answer.
+func Read(ctx context.Context, config *rest.Config, dns64 bool) (*Cluster, error) {
 	interrupted := ctx
 	ctx, cancel := context.WithTimeout(klog.NewContext(ctx, klog.Logger{}), readLimit) // what matters is returned as an error
 	defer cancel()
@@ -100,11 +106,10 @@ func Read(ctx context.Context, config *rest.Config) (*Cluster, error) {
 	if c.client, err = newClient(config); err != nil {
 		return nil, err
 	}
-	c.Certificate = Fact[*x509.Certificate]{Value: certificate, Evidence: "shown at " + c.Server}
-	if certificate == nil {
-		c.Certificate.Err = errors.New("the connection has no TLS; is it kubectl proxy?")
+	c.Certificate = certificateFact(certificate, c.Server)
+	if c.Host.Err = c.Certificate.Err; c.Host.Err == nil {
+		c.Host = apiServerHost(certificate, c.Server)
 	}
-	c.Host = apiServerHost(certificate, c.Server)
 
 	families, from, err := ServiceFamilies(ctx, c.client)
 	c.Families = Fact[[]string]{families, from, err}
@@ -114,7 +119,12 @@ func Read(ctx context.Context, config *rest.Config) (*Cluster, error) {
 	multus := programsIn(s.sets, []program{{"multus", []string{"multus", "kube-multus-ds"}}})["multus"]
 	c.Multus = Fact[bool]{multus != "", "DaemonSet " + multus, s.setsErr}
 	c.readPools(ctx, versions)
-	c.readDNS(ctx, s)
+	c.readDNS(ctx)
+	if dns64 {
+		c.readNAT64(ctx, s)
+	} else {
+		c.NAT64.Err = errors.New("not asked for")
+	}
 	if err := context.Cause(interrupted); err != nil {
 		return nil, fmt.Errorf("read the cluster: %w", err)
 	}
@@ -135,7 +145,7 @@ func (c *Cluster) signs(ctx context.Context) (*signs, map[string][]string) {
 
 	var groups metav1.APIGroupList
 	if err := get(ctx, c.client, "/apis", &groups); err != nil {
-		c.PoolErrs = append(c.PoolErrs, unread("get", "/apis", err))
+		c.PoolErrs = append(c.PoolErrs, PoolError{"*", unread("get", "/apis", err)})
 		return s, nil
 	}
 	versions := map[string][]string{}
@@ -188,7 +198,7 @@ kinds:
 					continue
 				}
 				if err != nil {
-					c.PoolErrs = append(c.PoolErrs, unread("list", k.resource+"."+group, err))
+					c.PoolErrs = append(c.PoolErrs, PoolError{k.cni, unread("list", k.resource+"."+group, err)})
 				}
 				for _, o := range objects {
 					c.Pools = append(c.Pools, k.poolOf(o.Metadata.Namespace, o.Metadata.Name, o.Spec))
@@ -215,13 +225,16 @@ func (c *Cluster) DNSServiceAt(ctx context.Context, namespace, name string) Fact
 	return Fact[DNSService]{Value: dnsServiceOf(&svc), Evidence: "Service " + namespace + "/" + name, Err: unread("get", "services of "+namespace, err)}
 }
 
-func (c *Cluster) readDNS(ctx context.Context, s *signs) {
+func (c *Cluster) readDNS(ctx context.Context) {
 	services, err := list[corev1.Service](ctx, c.client, "/api/v1/namespaces/kube-system/services", "k8s-app=kube-dns")
 	if err != nil {
 		c.DNS.Err = unread("list", "services of kube-system", err)
 	} else if c.DNS.Value, c.DNS.Err = chooseDNS(services); c.DNS.Err == nil {
 		c.DNS.Evidence = "label k8s-app=kube-dns"
 	}
+}
+
+func (c *Cluster) readNAT64(ctx context.Context, s *signs) {
 	answer, err := c.askDNS(ctx)
 	c.NAT64 = nat64(c.configMap(ctx, "coredns"), answer, err)
 	if c.NAT64.Err != nil && s.cilium.get("enable-nat46x64-gateway") == "true" {

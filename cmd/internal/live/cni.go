@@ -165,7 +165,7 @@ func (s *signs) deaf(name string) (why, how string) {
 		}
 		switch ipam {
 		case "":
-			return "", ""
+			return "", "IPAM not seen"
 		case "Calico", "calico-ipam":
 			return "", fmt.Sprintf("IPAM %s (%s)", ipam, from)
 		}
@@ -173,7 +173,7 @@ func (s *signs) deaf(name string) (why, how string) {
 	case "cilium":
 		switch ipam := s.cilium.get("ipam"); ipam {
 		case "":
-			return "", ""
+			return "", "IPAM not seen"
 		case "multi-pool":
 			return "", "IPAM multi-pool (ConfigMap kube-system/cilium-config)"
 		default:
@@ -218,6 +218,10 @@ func (s *signs) proxy() Fact[string] {
 		return Fact[string]{Value: "kube-proxy inside the agent of K3s, mode not known", Evidence: "kubelet version of the nodes"}
 	case s.setsErr != nil:
 		return Fact[string]{Err: s.setsErr}
+	case s.kubeProxy != nil:
+		return Fact[string]{Err: s.kubeProxy.err}
+	case s.cilium != nil && s.cilium.err != nil:
+		return Fact[string]{Err: s.cilium.err}
 	}
 	return Fact[string]{Evidence: "no DaemonSet and no ConfigMap of kube-proxy; one that is no pod is not seen"}
 }
@@ -245,7 +249,7 @@ func nodeFamilies(nodes []corev1.Node) Fact[string] {
 	case seen["IPv4"] != "":
 		return Fact[string]{Value: "DualStack", Evidence: fmt.Sprintf("node %s has an internal IPv4 address", seen["IPv4"])}
 	case seen["IPv6"] != "":
-		return Fact[string]{Value: "IPv6", Evidence: fmt.Sprintf("%d nodes with internal addresses of IPv6 only", len(nodes))}
+		return Fact[string]{Value: "IPv6", Evidence: fmt.Sprintf("internal addresses of all nodes (%d)", len(nodes))}
 	}
 	return Fact[string]{Err: errors.New("no node has an internal address")}
 }

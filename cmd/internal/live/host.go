@@ -3,17 +3,21 @@ package live
 import (
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
 )
 
-// ServerHost returns host and port of an API server's URL.
+// ServerHost returns host and port of an API server's URL. A URL with a path is that of a proxy, and an error.
 func ServerHost(server string) (HostPort, error) {
 	u, err := url.Parse(server)
 	if err != nil {
 		return HostPort{}, err
+	}
+	if strings.Trim(u.Path, "/") != "" {
+		return HostPort{}, fmt.Errorf("a proxy stands before the API server: %s has a path", u.Redacted())
 	}
 	port := u.Port()
 	if port == "" {
@@ -27,7 +31,10 @@ func ServerHost(server string) (HostPort, error) {
 // worked; else a public name; else an address. The port is that of the kubeconfig.
 func apiServerHost(certificate *x509.Certificate, server string) Fact[HostPort] {
 	at, err := ServerHost(server)
-	if certificate == nil || err != nil {
+	if err != nil {
+		return Fact[HostPort]{Err: err}
+	}
+	if certificate == nil {
 		return Fact[HostPort]{Err: errors.New("the certificate of the API server is not known")}
 	}
 	if publicName(at.Host) && covers(certificate, at.Host) {
@@ -54,7 +61,22 @@ func publicName(name string) bool {
 			return false
 		}
 	}
-	return !strings.HasPrefix(name, "kubernetes.default.")
+	return !strings.HasPrefix(name+".", "kubernetes.default.")
+}
+
+// certificateFact says what is known of a certificate. Every API server's own names the Service in front of it; one that does not is
+// shown by something else on the way.
+func certificateFact(certificate *x509.Certificate, server string) Fact[*x509.Certificate] {
+	f := Fact[*x509.Certificate]{Value: certificate, Evidence: "shown at " + server}
+	switch _, err := ServerHost(server); {
+	case certificate == nil:
+		f.Err = errors.New("the connection has no TLS; is it kubectl proxy?")
+	case err != nil:
+		f.Err = err
+	case !covers(certificate, "kubernetes.default.svc"):
+		f.Err = fmt.Errorf("what is shown at %s does not name kubernetes.default.svc; it is that of a proxy", server)
+	}
+	return f
 }
 
 func publicAddress(a netip.Addr) bool {

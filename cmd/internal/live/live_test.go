@@ -180,6 +180,8 @@ func TestProxy(t *testing.T) {
 		{signs{cilium: &config{data: map[string]string{"kube-proxy-replacement": "false"}}}, ""},
 		{signs{sets: daemonSets("ovn-kubernetes/ovnkube-node")}, "OVN-Kubernetes in place of kube-proxy"},
 		{signs{setsErr: errors.New("no")}, "error"},
+		{signs{kubeProxy: &config{err: errors.New("no")}}, "error"},
+		{signs{cilium: &config{err: errors.New("no")}}, "error"},
 		{signs{}, ""},
 	} {
 		f := tt.signs.proxy()
@@ -277,7 +279,7 @@ func certificate(t *testing.T, names ...string) *x509.Certificate {
 }
 
 func TestAPIServerHost(t *testing.T) {
-	names := []string{"cp-1", "kubernetes", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local", "localhost", "fd00:10:96::1", "::1", "192.0.2.1"}
+	names := []string{"cp-1", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local", "localhost", "fd00:10:96::1", "::1", "192.0.2.1"}
 	for _, tt := range []struct {
 		server string
 		more   []string
@@ -294,6 +296,7 @@ func TestAPIServerHost(t *testing.T) {
 		{"https://192.0.2.1:6443", nil, HostPort{}},
 		{"https://kubernetes.default.svc", nil, HostPort{}},
 		{"https://cp-1:6443", nil, HostPort{}},
+		{"https://api.example.net/k8s/clusters/c-1", []string{"api.example.net"}, HostPort{}}, // Rancher
 		{"://", nil, HostPort{}},
 	} {
 		f := apiServerHost(certificate(t, append(names, tt.more...)...), tt.server)
@@ -303,6 +306,25 @@ func TestAPIServerHost(t *testing.T) {
 	}
 	if apiServerHost(nil, "https://api.example.net").Err == nil {
 		t.Error("a host without a certificate")
+	}
+}
+
+// TestCertificateFact: only an API server's own certificate is one to judge by.
+func TestCertificateFact(t *testing.T) {
+	own := certificate(t, "kubernetes.default.svc", "api.example.net")
+	for _, tt := range []struct {
+		certificate *x509.Certificate
+		server      string
+		known       bool
+	}{
+		{own, "https://api.example.net:6443", true},
+		{own, "https://api.example.net/k8s/clusters/c-1", false},
+		{certificate(t, "api.example.net"), "https://api.example.net", false},
+		{nil, "http://localhost:8001", false},
+	} {
+		if f := certificateFact(tt.certificate, tt.server); (f.Err == nil) != tt.known {
+			t.Errorf("%s: %v", tt.server, f.Err)
+		}
 	}
 }
 
