@@ -29,6 +29,7 @@ type testCase struct {
 	raw     []byte // in.yaml as JSON
 	req     Request
 	policy  *Policy
+	set     *Set // made of policy when first asked
 	rule    string
 }
 
@@ -67,7 +68,10 @@ func (c *testCase) with(t *testing.T, raw []byte) *Request {
 
 // active returns the case's rule as the policy sets it, or nil if it does not look at the object.
 func (c *testCase) active(req *Request) *Active {
-	active, _ := NewSet(c.policy).Rules(req)
+	if c.set == nil {
+		c.set = NewSet(c.policy)
+	}
+	active, _ := c.set.Rules(req)
 	for _, a := range active {
 		if a.ID == c.rule {
 			return a

@@ -9,7 +9,7 @@ var (
 	targetEphemeral = Target{Version: "v1", Resource: "pods", Kind: "Pod", Subresource: "ephemeralcontainers", Leaf: true, Operations: []Operation{Update}}
 	targetConfigMap = Target{Version: "v1", Resource: "configmaps", Kind: "ConfigMap", Leaf: true, Operations: both}
 	targetSecret    = Target{Version: "v1", Resource: "secrets", Kind: "Secret", Leaf: true, Asked: true, Operations: both}
-	targetNamespace = Target{Version: "v1", Resource: "namespaces", Kind: "Namespace", Cluster: true, Operations: both}
+	targetNamespace = Target{Version: "v1", Resource: "namespaces", Kind: "Namespace", Leaf: true, Cluster: true, Operations: both}
 )
 
 // workloads are the kinds that carry a pod template.
