@@ -63,12 +63,14 @@ func TestDraft(t *testing.T) {
 	dual.NAT64.Value = netip.MustParsePrefix("2001:db8::/64")
 	flannel := knownCluster()
 	flannel.CNI.Value.Name, flannel.NAT64.Value = "flannel", netip.Prefix{}
+	cilium := knownCluster()
+	cilium.CNI.Value.Name, cilium.Multus.Value = "cilium", true
 	many := knownCluster()
 	for len(many.Pools) < 5000 {
 		many.Pools = append(many.Pools, many.Pools...)
 	}
 	for name, c := range map[string]*live.Cluster{
-		"known": knownCluster(), "unknown": unknownCluster(errors.New(evil)), "hostile": hostile, "dual": dual, "flannel": flannel, "many pools": many,
+		"known": knownCluster(), "unknown": unknownCluster(errors.New(evil)), "hostile": hostile, "dual": dual, "flannel": flannel, "cilium": cilium, "many pools": many,
 	} {
 		t.Run(name, func(t *testing.T) {
 			text, err := draft(c)
@@ -92,6 +94,9 @@ func TestDraft(t *testing.T) {
 			if len(text) > 20_000 {
 				t.Errorf("%d bytes", len(text))
 			}
+			if name == "cilium" && (p.Cluster.CNI != "cilium" || !p.Cluster.Multus || len(chosen.Pools) != 1 || chosen.Pools[0].IPv6Pools[0] != "other") {
+				t.Errorf("of Cilium, the pool by its name:\n%s", text)
+			}
 			if name == "known" {
 				var got comparison
 				got.compare(t.Context(), chosen, c)
@@ -100,6 +105,15 @@ func TestDraft(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestCNINames: each CNI whose annotations the rules know is found in clusters by the same name.
+func TestCNINames(t *testing.T) {
+	for _, name := range []string{"calico", "cilium", "antrea", "kube-ovn", "spiderpool", "ovn-kubernetes"} {
+		if !loads("cluster: {cni: " + name + "}") {
+			t.Errorf("%s is no CNI of the policy", name)
+		}
 	}
 }
 

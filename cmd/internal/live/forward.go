@@ -51,6 +51,7 @@ func (c *Cluster) forward(ctx context.Context, namespace, pod string, port int) 
 		return nil, err
 	}
 	dialer := portforward.NewFallbackDialerForStreaming(websocket, spdy.NewDialerForStreaming(upgrader, &http.Client{Transport: transport}, "POST", url), func(err error) bool {
+		// A WebSocket needs the verb get, SPDY create: who has one of them gets through.
 		return httpstream.IsUpgradeFailure(err) || httpstream.IsHTTPSProxyError(err)
 	})
 	type result struct {
