@@ -51,7 +51,7 @@ func (c *Cluster) forward(ctx context.Context, namespace, pod string, port int) 
 		return nil, err
 	}
 	dialer := portforward.NewFallbackDialerForStreaming(websocket, spdy.NewDialerForStreaming(upgrader, &http.Client{Transport: transport}, "POST", url), func(err error) bool {
-		// A WebSocket needs the verb get, SPDY create: who has one of them gets through.
+		// kube-apiserver v1.37 wants the verb get for a WebSocket; create, as documented everywhere, is enough for SPDY.
 		return httpstream.IsUpgradeFailure(err) || httpstream.IsHTTPSProxyError(err)
 	})
 	type result struct {
