@@ -1,13 +1,12 @@
 package rules
 
 import (
-	"cmp"
 	"slices"
 	"strconv"
 	"strings"
 )
 
-// k3sArgs judges the arguments and the configuration file of K3s and RKE2, and the values that K3s gives to its charts.
+// k3sArgs judges the arguments and the configuration file of K3s and RKE2.
 //
 // Source: docs.k3s.io, networking/basic-network-options (flags, flannel-ipv6-masq, /112 for Services); the limits of kube-apiserver
 // and kube-controller-manager, which K3s runs.
@@ -15,9 +14,7 @@ func k3sArgs() *Rule {
 	return &Rule{
 		ID: "k3s-args", Since: "v0.1.0", Level: Deny,
 		Title: "K3s or RKE2 is started for IPv4, or with ranges that do not add up",
-		Targets: auditOnly(append(workloads(), targetPod, targetConfigMap,
-			Target{Group: "helm.cattle.io", Version: "v1", Resource: "helmcharts", Kind: "HelmChart", Operations: both},
-			Target{Group: "helm.cattle.io", Version: "v1", Resource: "helmchartconfigs", Kind: "HelmChartConfig", Operations: both})...),
+		Targets: auditOnly(append(workloads(), targetPod, targetConfigMap)...),
 		Check: checkK3s,
 	}
 }
@@ -37,13 +34,6 @@ func checkK3s(req *Request) []Finding {
 					d.k3s(k3sFile(d))
 				}
 			}
-		}
-		return out
-	}
-	if o.Group() == "helm.cattle.io" {
-		at := Path{"spec", "valuesContent"}
-		for _, d := range documents(o.Str(at...), at, &out) {
-			d.chartValues(nil, d.Root(), 0)
 		}
 		return out
 	}
@@ -203,37 +193,4 @@ func (o k3sOptions) nodeMask() int {
 		}
 	}
 	return mask
-}
-
-// chartValues looks for the fields of Services in the values of a chart, which are input of templates: nothing is certain.
-func (d document) chartValues(path Path, v any, depth int) {
-	if depth > maxValueDepth {
-		return
-	}
-	switch v := v.(type) {
-	case []any:
-		for i, e := range v {
-			d.chartValues(path.With(i), e, depth+1)
-		}
-	case map[string]any:
-		for _, key := range sortedKeys(v) {
-			at := path.With(key)
-			text, _ := v[key].(string)
-			list, _ := v[key].([]any)
-			first := ""
-			if len(list) > 0 {
-				first, _ = list[0].(string)
-			}
-			switch family := ipFamily(cmp.Or(text, first)); {
-			case key == "ipFamilyPolicy" && text == "RequireDualStack":
-				d.report(at, Warn, quote(text)+" is refused by an IPv6-only API server; use SingleStack or PreferDualStack")
-			case key == "ipFamilies" && slices.Contains(list, any("IPv4")):
-				d.report(at, Warn, `"IPv4" is refused by an IPv6-only API server; use [IPv6]`)
-			case family == "IPv4" && slices.Contains([]string{"externalIPs", "loadBalancerIP", "clusterIP"}, key):
-				d.report(at, Warn, quote(cmp.Or(text, first))+" is IPv4, which no Service of this cluster can have; give an IPv6 address")
-			default:
-				d.chartValues(at, v[key], depth+1)
-			}
-		}
-	}
 }

@@ -30,8 +30,8 @@ func checkMetalLB(req *Request) []Finding {
 	switch {
 	case isConfigMap(o): // up to v0.12
 		text := dataText(o, "config")
-		if !strings.Contains(text, "address-pools:") {
-			return nil
+		if !strings.Contains(text, "address-pools:") || !strings.Contains(req.Namespace+"/"+o.Namespace()+"/"+o.Name(), "metallb") {
+			return nil // other programs took over the format
 		}
 		for _, d := range documents(text, Path{"data", "config"}, &out) {
 			any6 := false
