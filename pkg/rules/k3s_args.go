@@ -13,9 +13,9 @@ import (
 func k3sArgs() *Rule {
 	return &Rule{
 		ID: "k3s-args", Since: "v0.1.0", Level: Deny,
-		Title: "K3s or RKE2 is started for IPv4, or with ranges that do not add up",
+		Title:   "K3s or RKE2 is started for IPv4, or with ranges that do not add up",
 		Targets: auditOnly(append(workloads(), targetPod, targetConfigMap)...),
-		Check: checkK3s,
+		Check:   checkK3s,
 	}
 }
 
