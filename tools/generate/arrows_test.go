@@ -24,7 +24,8 @@ func TestArrows(t *testing.T) {
 		"pkg/validate": {"pkg/rules"},
 		"pkg/manifest": {"pkg/rules"},
 		"pkg/report":   {"pkg/rules", "pkg/manifest"},
-		"cmd/sixgate":  {"pkg/rules", "pkg/manifest", "pkg/report", "pkg/mutate", "pkg/validate", "pkg/sockets"},
+		"pkg/export":   {"pkg/rules"},
+		"cmd/sixgate":  {"pkg/rules", "pkg/manifest", "pkg/report", "pkg/mutate", "pkg/validate", "pkg/sockets", "pkg/export"},
 		"cmd/webhook":  {"pkg/rules", "pkg/mutate", "pkg/validate"},
 	}
 	server := []string{"k8s.io/client-go", "sigs.k8s.io/controller-runtime", "github.com/cert-manager", "github.com/go-logr"}

@@ -1,0 +1,198 @@
+package rules
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+func celHostPortIPv4() *CEL {
+	return &CEL{
+		Write: func(a *Active, _ *Policy) *Expressions {
+			const id = "host-port-ipv4"
+			// With hostNetwork the API server defaults each hostPort to its containerPort.
+			ports := func(pod, hostNetwork string) string {
+				return celLists + ".map(l, " + pod + ".?spec[?l].orValue([]).transformList(i, c, c.?ports.orValue([]).transformList(j, p,\n" +
+					"    p.?hostPort.orValue(0) != 0 || " + hostNetwork + " && p.?containerPort.orValue(0) != 0, {\n" +
+					"      'path': 'spec.' + l + '[' + string(i) + '].ports[' + string(j) + '].hostIP',\n" +
+					"      'pointer': '/spec/' + l + '/' + string(i) + '/ports/' + string(j) + '/hostIP',\n" +
+					"      'container': string(c.?name.orValue('')), 'ip': string(p.?hostIP.orValue('')),\n" +
+					"      'port': string(p.?hostPort.orValue(0) != 0 ? p.hostPort : p.containerPort),\n" +
+					"      'protocol': string(p.?protocol.orValue('TCP'))}))).flatten().flatten()"
+			}
+			same := "q.port == p.port && q.protocol == p.protocol"
+			level := "'" + celLevel(a) + "'"
+			fixed := "false"
+			if a.Mutate {
+				fixed = "$clears.exists(q, q.pointer == p.pointer)"
+			}
+			e := &Expressions{Variables: []Variable{
+				{"pod", celPod(append([]Target{targetPod}, workloads()...))},
+				{"hostNetwork", celHostNetwork},
+				{"ports", ports("$pod", "$hostNetwork")},
+				{"storedPorts", "$old != null && request.kind.kind == 'Pod' ? " + ports("$old", "false") + " : []"},
+				// Where another entry publishes the port on IPv6 or on any address, an IPv4 one is half of a pair; once a wildcard
+				// is cleared, it publishes the port for every other entry.
+				{"faulty", celMirror + " ? [] : $ports.filter(p, " + celIPv4("p.ip") + " && !$ports.exists(q, " + same + " && !" + celIPv4("q.ip") +
+					" && q.ip != '::1') &&\n    ($ports.filter(q, " + same + " && " + celAnyIPv4("q.ip") + ").map(q, q.pointer) + [p.pointer])[0] == p.pointer)"},
+				// hostIP is immutable: what is stored without one was cleared at its creation.
+				{"clears", "$faulty.filter(p, !$hostNetwork && " + celAnyIPv4("p.ip") + " && ($old == null || request.kind.kind != 'Pod' ||\n" +
+					"    $storedPorts.exists(q, " + same + " && q.container == p.container && q.ip == '')))"},
+			}}
+			e.Faults = "$faulty.map(p, " + celFault(id, "($hostNetwork || "+fixed+" ? 'warn' : "+level+")",
+				celPodPath+" + p.path", "p.port + '/' + p.protocol", "p.ip", celQuoted("p.ip")+" + ($hostNetwork ? "+
+					"' is not used by a hostNetwork pod, its program chooses the address itself; remove hostIP' : ' publishes on IPv4 only, port ' + p.port + ' is unreachable; ' + ("+
+					celAnyIPv4("p.ip")+" ? 'remove hostIP' : 'give an IPv6 address of the node, or remove hostIP to publish on all'))") + ")"
+			if a.Mutate {
+				e.Patch = "$clears.map(p, JSONPatch{op: 'remove', path: p.pointer})"
+			}
+			return e
+		},
+	}
+}
+
+func celAPIServerHost() *CEL {
+	return &CEL{
+		Needs: "apiServer.host",
+		Differences: []string{
+			"Containers that run already keep what was added while `apiServer.host` is in the policy; the webhook keeps it without, too.",
+		},
+		Write: func(a *Active, p *Policy) *Expressions {
+			host := p.APIServer.Host
+			if host == "" {
+				return nil
+			}
+			var env []string
+			for i, name := range apiServerVars {
+				value := strconv.Itoa(p.APIServer.Port)
+				if i == 0 {
+					value = host
+				}
+				env = append(env, "{'name': '"+name+"', 'value': "+celString(value)+"}")
+			}
+			internal := "true"
+			if internalName(host) {
+				internal = "(!(" + celList(appLabels) + ".exists(l, $object.metadata.?labels[?l].orValue('') in " + celList(networkPods) + ")) &&\n    " +
+					"!($object.?spec.?dnsPolicy.orValue('') in ['None', 'Default']) &&\n    " +
+					"($object.?spec.?dnsPolicy.orValue('') == 'ClusterFirstWithHostNet' || !" + celHostNetwork + "))"
+			}
+			hidden := "false"
+			if p.APIServer.EnvFrom != "inject" {
+				hidden = "c.?envFrom.orValue([]).exists(f, $names.exists(n, n.startsWith(f.?prefix.orValue(''))))"
+			}
+			// Variables go before the user's own, so that $(KUBERNETES_SERVICE_HOST) in those expands to ours.
+			prepend := func(now, head string) string {
+				at := "'/spec/' + l + '/' + string(i) + '/env'"
+				return "(size(" + now + ") == 0 ? [JSONPatch{op: 'add', path: " + at + ", value: " + head + "}] :\n      [0, 1, 2].map(v, JSONPatch{op: 'add', path: " + at + " + '/' + string(v), value: " + head + "[v]}))"
+			}
+			names := func(env string) string { return env + ".map(e, e.?name.orValue(''))" }
+			now := "c.?env.orValue([])"
+			stored := "$old.?spec[?l].orValue([])"
+			e := &Expressions{Variables: []Variable{
+				{"pod", "dyn($object)"},
+				{"names", celList(apiServerVars)},
+				{"env", "[" + strings.Join(env, ", ") + "]"},
+				{"gets", "!(" + celMirror + ") && !" + celWindows + " && " + internal},
+				// The containers that are new, that name none of the variables, and in which nothing unseen may set one.
+				{"lacking", "!$gets || request.operation == 'UPDATE' && request.?subResource.orValue('') == '' ? [] : " + celLists + ".map(l, $object.?spec[?l].orValue([]).transformList(i, c,\n" +
+					"    (request.operation == 'CREATE' || l == 'ephemeralContainers' && !" + stored + ".exists(o, o.name == c.name)) &&\n" +
+					"    !" + now + ".exists(e, e.?name.orValue('') in $names),\n" +
+					"    {'list': l, 'index': string(i), 'hidden': " + hidden + " ? 'yes' : ''})).flatten()"},
+			}}
+			e.Faults = "request.operation != 'CREATE' ? [] : $lacking.filter(c, c.hidden != '').map(c, " + celFault("api-server-host", "'warn'",
+				"'spec.' + c.list + '[' + c.index + '].envFrom'", "c.list + c.index", "''",
+				"'may set KUBERNETES_SERVICE_HOST, which env would override; set it in env, or apiServer.envFrom: inject in the policy'") + ")"
+			if levelOr(p, a.ID, Warn) < Warn || hidden == "false" {
+				e.Faults = ""
+			}
+			if !a.Repairs() {
+				return e
+			}
+			// A client that sends the original manifest again, or the variables in another order, would be refused: the environment
+			// of a Pod is immutable.
+			head := "o.env.slice(0, 3)"
+			repeat := celLists + ".map(l, $object.?spec[?l].orValue([]).transformList(i, c,\n    " +
+				stored + ".filter(o, o.?name.orValue('') == c.?name.orValue('') && size(o.?env.orValue([])) >= 3 && " + names(head) + " == $names &&\n" +
+				"      " + names("o.env") + " != " + names(now) + " &&\n" +
+				"      " + names(now) + ".filter(n, !(n in $names)) == " + names("o.env.slice(3, size(o.env))") + ")\n" +
+				"    .map(o, !" + now + ".exists(e, e.?name.orValue('') in $names) ?\n      " + prepend(now, head) + "\n" +
+				"    : size(" + now + ") == size(o.env) && o.env.all(s, size(o.env.filter(e, e.?name == s.?name)) == 1 &&\n" +
+				"        c.env.exists(e, e.?name == s.?name && e.?value.orValue('') == s.?value.orValue(''))) ?\n" +
+				"      [JSONPatch{op: 'add', path: '/spec/' + l + '/' + string(i) + '/env', value: o.env.map(s, c.env.filter(e, e.?name == s.?name)[0])}]\n" +
+				"    : []).flatten())).flatten().flatten()"
+			add := celLists + ".map(l, $object.?spec[?l].orValue([]).transformList(i, c,\n    " +
+				"$lacking.exists(x, x.list == l && x.index == string(i) && x.hidden == ''),\n    " + prepend(now, "$env") + ")).flatten().flatten()"
+			e.Patch = "(" + add + ") +\n  (" + celMirror + " || $old == null ? [] : " + repeat + ")"
+			return e
+		},
+	}
+}
+
+func celPodIPPool() *CEL {
+	return &CEL{
+		Needs: "pools and cluster.cni",
+		Write: func(a *Active, p *Policy) *Expressions {
+			if p.Cluster.CNI != "calico" || len(p.Pools) == 0 {
+				return nil
+			}
+			const id = "pod-ip-pool"
+			entries, adds, addresses := "", "", ""
+			for i, pool := range p.Pools {
+				namespace := "true"
+				if len(pool.Namespaces) > 0 {
+					namespace = celGlob(celNamespace, pool.Namespaces)
+				}
+				tests := []string{namespace}
+				for _, k := range slices.Sorted(maps.Keys(pool.Pods)) {
+					tests = append(tests, "$pod.?metadata.?labels[?"+celString(k)+"].orValue('') == "+celString(pool.Pods[k]))
+				}
+				entries += fmt.Sprintf("%s ? %d : ", celAll(tests...), i)
+				var add []string
+				for _, kv := range pool.annotations() {
+					if kv.value == "" {
+						continue
+					}
+					yields := "''"
+					if kv.key == calicoIPAddrs {
+						yields = celString(calicoIPv6Pools) // an address would overrule the pools that the user chose
+					}
+					add = append(add, "{'key': "+celString(kv.key)+", 'value': "+celString(kv.value)+", 'yields': "+yields+"}")
+				}
+				adds += fmt.Sprintf("$entry == %d ? [%s] : ", i, strings.Join(add, ", "))
+				if len(pool.Addresses) > 0 {
+					addresses += fmt.Sprintf("$entry == %d ? %s : ", i, celString(pool.Addresses[0]))
+				}
+			}
+			e := &Expressions{Variables: []Variable{
+				{"pod", celPod(append([]Target{targetPod}, workloads()...))},
+				// The CNI plugin reads the annotations once, when the pod's network is made; one with hostNetwork has none.
+				{"entry", celMirror + " || " + celWindows + " || " + celHostNetwork + " ? -1 : " + entries + "-1"},
+				{"address", addresses + "''"},
+				{"annotations", "$object.metadata.?annotations.orValue({})"},
+				{"adds", "request.operation != 'CREATE' || " + celList([]string{calicoIPAddrs, calicoIPAddrsNoIpam}) + ".exists(k, $annotations[?k].orValue('') != '') ? [] :\n  (" +
+					adds + "[]).filter(a, !(a.key in $annotations) && $annotations[?a.yields].orValue('') == '')"},
+			}}
+			address := " + " + celQuoted("$address") + " + "
+			replicas := func(field string) string {
+				return "($object.?spec.?" + field + ".orValue(0) > 1 ? [" + celFault(id, "'warn'", "'spec."+field+"'", "'addresses'", "string($object.spec."+field+")",
+					"string($object.spec."+field+") + ' pods share the one address '"+address+"' of the policy, only the first will start; use 1'") + "] : [])"
+			}
+			if addresses != "" && levelOr(p, id, Warn) >= Warn {
+				e.Faults = "request.kind.kind == 'Pod' || $address == '' ? [] :\n  (request.kind.kind == 'DaemonSet' ? [" +
+					celFault(id, "'warn'", celPodPath+".replace('spec.template.', 'spec.template')", "'addresses'", "''",
+						"'the policy gives its pods the one address '"+address+"', only the first will start; use a pool'") + "] : [])\n  + " +
+					replicas("replicas") + " + " + replicas("parallelism") + "\n  + " +
+					"(request.kind.kind == 'Deployment' && $object.?spec.?replicas.orValue(0) <= 1 && $object.?spec.?strategy.?type.orValue('') != 'Recreate' ? [" +
+					celFault(id, "'warn'", "'spec.strategy'", "'addresses'", "$object.?spec.?strategy.?type.orValue('')",
+						"'a rolling update starts the new pod while the old one has the address '"+address+"', and waits for ever; use Recreate'") + "] : [])"
+			}
+			if a.Repairs() {
+				e.Patch = "size($adds) == 0 ? [] :\n  !has(object.metadata.annotations) ? [JSONPatch{op: 'add', path: '/metadata/annotations', value: $adds.transformMapEntry(i, a, {a.key: a.value})}]\n" +
+					"  : $adds.map(a, JSONPatch{op: 'add', path: '/metadata/annotations/' + jsonpatch.escapeKey(a.key), value: a.value})"
+			}
+			return e
+		},
+	}
+}
