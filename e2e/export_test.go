@@ -83,7 +83,7 @@ func exportGroups(t *testing.T) []*policyGroup {
 					t.Fatal(err)
 				}
 			}
-			if spec, _ := c.old["spec"].(map[string]any); c.old != nil && c.old["kind"] == "Service" && strings.Contains(fmt.Sprint(spec["ipFamilies"]), "IPv4") && spec["clusterIP"] != "None" {
+			if spec, _ := c.old["spec"].(map[string]any); c.old != nil && c.old["kind"] == "Service" && strings.Contains(fmt.Sprint(spec["ipFamilies"]), "IPv4") {
 				from, dual = dualStackAlone, "dual"
 			}
 			for i := range rule.Targets {

@@ -78,9 +78,9 @@ func celAPIServerHost() *CEL {
 					"!($object.?spec.?dnsPolicy.orValue('') in ['None', 'Default']) &&\n    " +
 					"($object.?spec.?dnsPolicy.orValue('') == 'ClusterFirstWithHostNet' || !" + celHostNetwork + "))"
 			}
-			hidden := "false"
+			hidden := "[]"
 			if p.APIServer.EnvFrom != "inject" {
-				hidden = "c.?envFrom.orValue([]).exists(f, $names.exists(n, n.startsWith(f.?prefix.orValue(''))))"
+				hidden = "c.?envFrom.orValue([]).transformList(k, f, $names.exists(n, n.startsWith(f.?prefix.orValue(''))), string(k))"
 			}
 			// Variables go before the user's own, so that $(KUBERNETES_SERVICE_HOST) in those expands to ours.
 			prepend := func(now, head string) string {
@@ -99,28 +99,29 @@ func celAPIServerHost() *CEL {
 				{"lacking", "!$gets || request.operation == 'UPDATE' && request.?subResource.orValue('') == '' ? [] : " + celLists + ".map(l, $object.?spec[?l].orValue([]).transformList(i, c,\n" +
 					"    (request.operation == 'CREATE' || l == 'ephemeralContainers' && !" + stored + ".exists(o, o.name == c.name)) &&\n" +
 					"    !" + now + ".exists(e, e.?name.orValue('') in $names),\n" +
-					"    {'list': l, 'index': string(i), 'hidden': " + hidden + " ? 'yes' : ''})).flatten()"},
+					"    {'list': l, 'index': string(i), 'hidden': (" + hidden + " + [''])[0]})).flatten()"},
 			}}
 			e.Faults = "request.operation != 'CREATE' ? [] : $lacking.filter(c, c.hidden != '').map(c, " + celFault("api-server-host", "'warn'",
-				"'spec.' + c.list + '[' + c.index + '].envFrom'", "c.list + c.index", "''",
+				"'spec.' + c.list + '[' + c.index + '].envFrom[' + c.hidden + ']'", "c.list + c.index", "''",
 				"'may set KUBERNETES_SERVICE_HOST, which env would override; set it in env, or apiServer.envFrom: inject in the policy'") + ")"
-			if levelOr(p, a.ID, Warn) < Warn || hidden == "false" {
+			if levelOr(p, a.ID, Warn) < Warn || hidden == "[]" {
 				e.Faults = ""
 			}
 			if !a.Repairs() {
 				return e
 			}
 			// A client that sends the original manifest again, or the variables in another order, would be refused: the environment
-			// of a Pod is immutable.
+			// of a Pod is immutable. Objects of the request cannot be values of a patch, so what is in another order is moved.
 			head := "o.env.slice(0, 3)"
+			move := "[c.?env.orValue([]).transformList(j, e, e.?name == s.?name, j)[0]].map(j, k + size(c.env.slice(0, j).filter(e, !o.env.slice(0, k).exists(x, x.?name == e.?name))))[0]"
 			repeat := celLists + ".map(l, $object.?spec[?l].orValue([]).transformList(i, c,\n    " +
 				stored + ".filter(o, o.?name.orValue('') == c.?name.orValue('') && size(o.?env.orValue([])) >= 3 && " + names(head) + " == $names &&\n" +
 				"      " + names("o.env") + " != " + names(now) + " &&\n" +
 				"      " + names(now) + ".filter(n, !(n in $names)) == " + names("o.env.slice(3, size(o.env))") + ")\n" +
-				"    .map(o, !" + now + ".exists(e, e.?name.orValue('') in $names) ?\n      " + prepend(now, head) + "\n" +
+				"    .map(o, !" + now + ".exists(e, e.?name.orValue('') in $names) ?\n      " + prepend(now, head+".map(e, {'name': string(e.name), 'value': string(e.?value.orValue(''))})") + "\n" +
 				"    : size(" + now + ") == size(o.env) && o.env.all(s, size(o.env.filter(e, e.?name == s.?name)) == 1 &&\n" +
 				"        c.env.exists(e, e.?name == s.?name && e.?value.orValue('') == s.?value.orValue(''))) ?\n" +
-				"      [JSONPatch{op: 'add', path: '/spec/' + l + '/' + string(i) + '/env', value: o.env.map(s, c.env.filter(e, e.?name == s.?name)[0])}]\n" +
+				"      o.env.transformList(k, s, JSONPatch{op: 'move', from: '/spec/' + l + '/' + string(i) + '/env/' + string(" + move + "), path: '/spec/' + l + '/' + string(i) + '/env/' + string(k)})\n" +
 				"    : []).flatten())).flatten().flatten()"
 			add := celLists + ".map(l, $object.?spec[?l].orValue([]).transformList(i, c,\n    " +
 				"$lacking.exists(x, x.list == l && x.index == string(i) && x.hidden == ''),\n    " + prepend(now, "$env") + ")).flatten().flatten()"

@@ -61,6 +61,7 @@ func celServiceIPFamily() *CEL {
 		Differences: []string{
 			"The API server's own refusal of a family (mode `unchanged`, a cluster DNS Service whose address the policy does not name, a Service older than the families) comes without our advice: a mutating policy cannot warn.",
 		},
+		Cases: map[string]string{"knative": "the API server of the test has no such kind; the exported policies match Services of the core group only"},
 		Write: func(a *Active, p *Policy) *Expressions {
 			const id = "service-ip-family"
 			dns := p.Cluster.DNS.Address
@@ -74,7 +75,7 @@ func celServiceIPFamily() *CEL {
 			}
 			addressLevel, address := level, text("' is not an address of this cluster, the API server refuses it; leave it out'")
 			if dns == "" {
-				unknown := "(!$stored.hasValue() && " + p.celClusterDNS() + ")"
+				unknown := "(!$stored && " + p.celClusterDNS() + ")"
 				addressLevel = "(" + unknown + " ? '" + celLevel(a) + "' : " + level + ")"
 				address = text("(" + unknown + " ? ' cannot be used, and every kubelet has the address of the cluster DNS; set cluster.dns.address in the policy' : " +
 					"' is not an address of this cluster, the API server refuses it; leave it out')")
@@ -85,14 +86,14 @@ func celServiceIPFamily() *CEL {
 				{"policy", "$object.?spec.?ipFamilyPolicy.orValue('')"},
 				// What was accepted with any families may change them.
 				{"stored", "$old != null && $old.?spec.?type.orValue('') != 'ExternalName' && !(" + celHeadless("$old") +
-					" && size($old.?spec.?selector.orValue({})) == 0) ? optional.of($old) : optional.none()"},
-				{"storedFamilies", "$stored.?spec.?ipFamilies.orValue([])"},
+					" && size($old.?spec.?selector.orValue({})) == 0)"},
+				{"storedFamilies", "$stored ? $old.?spec.?ipFamilies.orValue([]).map(f, string(f)) : []"},
 				{"predates", "'IPv4' in $storedFamilies"},
 				{"wayOut", "!$predates ? '' : " + celHeadless("$old") + " ? '; set ipFamilies: [IPv6] and ipFamilyPolicy: SingleStack' : " +
 					"$storedFamilies[0] == 'IPv6' ? '; release it: ipFamilyPolicy: SingleStack, ipFamilies: [IPv6]' : ' and cannot change; delete and recreate the Service'"},
 				{"ipv4", "$families.transformList(i, f, f == 'IPv4', i)"},
-				{"keep", "$families.filter(f, f != 'IPv4')"},
-				{"want", "$stored.?spec.?ipFamilyPolicy.orValue('') != '' ? $old.spec.ipFamilyPolicy : 'SingleStack'"},
+				{"keep", "$families.filter(f, f != 'IPv4').map(f, string(f))"},
+				{"want", "$stored && $old.?spec.?ipFamilyPolicy.orValue('') != '' ? string($old.spec.ipFamilyPolicy) : 'SingleStack'"},
 				{"two", "$want != $policy && ($policy == 'RequireDualStack' || $policy == 'PreferDualStack' && size($ipv4) > 0 && size($families) > 1)"},
 				{"literals", "$headless ? [] : (" + celIPv4("$ip") + " ? [{'path': 'spec.clusterIP', 'subject': 'clusterIP', 'value': string($ip)}] : []) +\n" +
 					"  $ips.transformList(i, x, " + celIPv4("x") + ", {'path': 'spec.clusterIPs[' + string(i) + ']', 'subject': 'clusterIPs', 'value': string(x)})"},
@@ -107,7 +108,7 @@ func celServiceIPFamily() *CEL {
 			if !a.Repairs() {
 				return e
 			}
-			assigned := "$ips.filter(x, !" + celIPv4("x") + ")"
+			assigned := "$ips.filter(x, !" + celIPv4("x") + ").map(x, string(x))"
 			create := celSetClusterIPs(assigned)
 			if dns == "" {
 				create = p.celClusterDNS() + " ? [] : " + create
@@ -116,11 +117,11 @@ func celServiceIPFamily() *CEL {
 			}
 			e.Patch = "$skip || $predates || $mode == 'unchanged' ? [] :\n" +
 				"  (size($ipv4) > 0 ? [JSONPatch{op: 'add', path: '/spec/ipFamilies', value:\n" +
-				"    $stored.hasValue() && size($families) != 1 && size($storedFamilies) > 0 ? $storedFamilies : size($keep) > 0 ? $keep : ['IPv6']}] : []) +\n" +
+				"    $stored && size($families) != 1 && size($storedFamilies) > 0 ? $storedFamilies : size($keep) > 0 ? $keep : ['IPv6']}] : []) +\n" +
 				"  ($two ? [JSONPatch{op: 'add', path: '/spec/ipFamilyPolicy', value: $want}] : []) +\n" +
-				"  (size($literals) == 0 ? [] : $stored.hasValue() ?\n" +
+				"  (size($literals) == 0 ? [] : $stored ?\n" +
 				"    [JSONPatch{op: 'add', path: '/spec/clusterIP', value: $old.?spec.?clusterIP.orValue('')}] +\n" +
-				"    (has(object.spec.clusterIPs) ? [JSONPatch{op: 'add', path: '/spec/clusterIPs', value: $old.?spec.?clusterIPs.orValue([])}] : [])\n" +
+				"    (has(object.spec.clusterIPs) ? [JSONPatch{op: 'add', path: '/spec/clusterIPs', value: $old.?spec.?clusterIPs.orValue([]).map(x, string(x))}] : [])\n" +
 				"  : " + create + ")"
 			return e
 		},
