@@ -388,8 +388,14 @@ func (s *policyServer) differs(t *testing.T, set *rules.Set, c *exportCase) stri
 	}
 	want := s.send(t, method, url, unseen(sent.Root()))
 	got := s.send(t, method, url, c.in)
-	if _, why, failed := strings.Cut(got.message, "resulted in error: "); failed {
-		return "an expression fails: " + why
+	if why := failed(got); why != "" {
+		return why
+	}
+	for _, o := range mutilated(c.in) {
+		if why := failed(s.send(t, method, url, o)); why != "" {
+			raw, _ := json.Marshal(o)
+			return fmt.Sprintf("%s: %s", why, raw)
+		}
 	}
 	if want.code >= 300 {
 		if got.code != want.code || strings.Contains(got.message, "sixgate-") {
@@ -437,6 +443,56 @@ func (s *policyServer) differs(t *testing.T, set *rules.Set, c *exportCase) stri
 		return fmt.Sprintf("the rule stores\n%s\nthe API server\n%s", x, y)
 	}
 	return ""
+}
+
+// failed says which expression of a policy could not be evaluated.
+func failed(a apiAnswer) string {
+	if _, why, ok := strings.Cut(a.message, "resulted in error: "); ok {
+		return "an expression fails: " + why
+	}
+	if strings.Contains(a.message, "JSONPath") || strings.Contains(a.message, "JSON Patch") || strings.Contains(a.message, "cost") {
+		return "a patch fails: " + a.message
+	}
+	return ""
+}
+
+// mutilated returns an object without each of its parts, and with each emptied: clients send what the API server has yet to refuse.
+func mutilated(object map[string]any) []map[string]any {
+	var out []map[string]any
+	var walk func(v any, at rules.Path)
+	walk = func(v any, at rules.Path) {
+		if len(at) > 1 {
+			o := rules.NewObject(copyOf(object))
+			o.Remove(at)
+			out = append(out, o.Root())
+		}
+		var empty any
+		switch v := v.(type) {
+		case map[string]any:
+			empty = map[string]any{}
+			for k, e := range v {
+				walk(e, at.With(k))
+			}
+		case []any:
+			empty = []any{}
+			for i, e := range v {
+				walk(e, at.With(i))
+			}
+		case string:
+			empty = ""
+		default:
+			empty = int64(0)
+		}
+		if len(at) > 1 {
+			o := rules.NewObject(copyOf(object))
+			o.Set(at, empty)
+			out = append(out, o.Root())
+		}
+	}
+	walk(copyOf(object), nil)
+	spec := rules.NewObject(copyOf(object))
+	spec.Remove(rules.Path{"spec"})
+	return append(out, spec.Root())
 }
 
 // store makes the object that an UPDATE starts from.

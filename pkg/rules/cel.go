@@ -19,7 +19,7 @@ type CEL struct {
 	Needs string
 	// Differences are what the exported policy does otherwise than the webhook.
 	Differences []string
-	// Cases are test cases in which the verdict or the stored object is another one, by the name of their file, with the reason.
+	// Cases are test cases of which the outcome is another one, by the name of their file, with the reason.
 	Cases map[string]string
 	// Write returns the rule as the policy sets it; nil: the policy gives it nothing to do.
 	Write func(*Active, *Policy) *Expressions
@@ -165,8 +165,10 @@ const (
 	celHostNetwork = "$pod.?spec.?hostNetwork.orValue(false)"
 )
 
-// celLists are the lists of containers.
-const celLists = "['initContainers', 'containers', 'ephemeralContainers']"
+// celLists are the lists of containers that a pod has; spec.containers is null in one that the API server has yet to refuse.
+func celLists(pod string) string {
+	return "['initContainers', 'containers', 'ephemeralContainers'].filter(l, type(" + pod + ".?spec[?l].orValue([])) == list)"
+}
 
 // Skips are the conditions, all of which must hold for a rule to look at an object: what the policy excludes, the exceptions that
 // have not expired, and opt-outs. The first of each pair is its name.

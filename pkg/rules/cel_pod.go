@@ -14,7 +14,7 @@ func celHostPortIPv4() *CEL {
 			const id = "host-port-ipv4"
 			// With hostNetwork the API server defaults each hostPort to its containerPort.
 			ports := func(pod, hostNetwork string) string {
-				return celLists + ".map(l, " + pod + ".?spec[?l].orValue([]).transformList(i, c, c.?ports.orValue([]).transformList(j, p,\n" +
+				return celLists(pod) + ".map(l, " + pod + ".?spec[?l].orValue([]).transformList(i, c, c.?ports.orValue([]).transformList(j, p,\n" +
 					"    p.?hostPort.orValue(0) != 0 || " + hostNetwork + " && p.?containerPort.orValue(0) != 0, {\n" +
 					"      'path': 'spec.' + l + '[' + string(i) + '].ports[' + string(j) + '].hostIP',\n" +
 					"      'pointer': '/spec/' + l + '/' + string(i) + '/ports/' + string(j) + '/hostIP',\n" +
@@ -96,7 +96,7 @@ func celAPIServerHost() *CEL {
 				{"env", "[" + strings.Join(env, ", ") + "]"},
 				{"gets", "!(" + celMirror + ") && !" + celWindows + " && " + internal},
 				// The containers that are new, that name none of the variables, and in which nothing unseen may set one.
-				{"lacking", "!$gets || request.operation == 'UPDATE' && request.?subResource.orValue('') == '' ? [] : " + celLists + ".map(l, $object.?spec[?l].orValue([]).transformList(i, c,\n" +
+				{"lacking", "!$gets || request.operation == 'UPDATE' && request.?subResource.orValue('') == '' ? [] : " + celLists("$object") + ".map(l, $object.?spec[?l].orValue([]).transformList(i, c,\n" +
 					"    (request.operation == 'CREATE' || l == 'ephemeralContainers' && !" + stored + ".exists(o, o.name == c.name)) &&\n" +
 					"    !" + now + ".exists(e, e.?name.orValue('') in $names),\n" +
 					"    {'list': l, 'index': string(i), 'hidden': (" + hidden + " + [''])[0]})).flatten()"},
@@ -114,7 +114,7 @@ func celAPIServerHost() *CEL {
 			// of a Pod is immutable. Objects of the request cannot be values of a patch, so what is in another order is moved.
 			head := "o.env.slice(0, 3)"
 			move := "[c.?env.orValue([]).transformList(j, e, e.?name == s.?name, j)[0]].map(j, k + size(c.env.slice(0, j).filter(e, !o.env.slice(0, k).exists(x, x.?name == e.?name))))[0]"
-			repeat := celLists + ".map(l, $object.?spec[?l].orValue([]).transformList(i, c,\n    " +
+			repeat := celLists("$object") + ".map(l, $object.?spec[?l].orValue([]).transformList(i, c,\n    " +
 				stored + ".filter(o, o.?name.orValue('') == c.?name.orValue('') && size(o.?env.orValue([])) >= 3 && " + names(head) + " == $names &&\n" +
 				"      " + names("o.env") + " != " + names(now) + " &&\n" +
 				"      " + names(now) + ".filter(n, !(n in $names)) == " + names("o.env.slice(3, size(o.env))") + ")\n" +
@@ -123,7 +123,7 @@ func celAPIServerHost() *CEL {
 				"        c.env.exists(e, e.?name == s.?name && e.?value.orValue('') == s.?value.orValue(''))) ?\n" +
 				"      o.env.transformList(k, s, JSONPatch{op: 'move', from: '/spec/' + l + '/' + string(i) + '/env/' + string(" + move + "), path: '/spec/' + l + '/' + string(i) + '/env/' + string(k)})\n" +
 				"    : []).flatten())).flatten().flatten()"
-			add := celLists + ".map(l, $object.?spec[?l].orValue([]).transformList(i, c,\n    " +
+			add := celLists("$object") + ".map(l, $object.?spec[?l].orValue([]).transformList(i, c,\n    " +
 				"$lacking.exists(x, x.list == l && x.index == string(i) && x.hidden == ''),\n    " + prepend(now, "$env") + ")).flatten().flatten()"
 			e.Patch = "(" + add + ") +\n  (" + celMirror + " || $old == null ? [] : " + repeat + ")"
 			return e
@@ -194,6 +194,50 @@ func celPodIPPool() *CEL {
 					"  : $adds.map(a, JSONPatch{op: 'add', path: '/metadata/annotations/' + jsonpatch.escapeKey(a.key), value: a.value})"
 			}
 			return e
+		},
+	}
+}
+
+func celSixgateAnnotation() *CEL {
+	return &CEL{
+		Differences: []string{"A misspelt rule or annotation is reported without the name that was meant."},
+		Cases: map[string]string{
+			"unknown-key":  "same verdict, without the name that was meant",
+			"unknown-rule": "same verdict, without the name that was meant",
+		},
+		Write: func(a *Active, p *Policy) *Expressions {
+			const id = "sixgate-annotation"
+			var forbidden []string
+			for _, f := range p.ForbidOptOut {
+				rules, namespaces := "true", "true"
+				if len(f.Rules) > 0 {
+					rules = "x.id in " + celList(f.Rules)
+				}
+				if len(f.Namespaces) > 0 {
+					namespaces = celGlob(celNamespace, f.Namespaces)
+				}
+				forbidden = append(forbidden, celAll(rules, namespaces))
+			}
+			keys := func(path, annotations string) string {
+				return annotations + ".transformList(k, v, k.startsWith('sixgate.io/'), {'path': " + path + ", 'key': string(k), 'value': string(v),\n" +
+					"    'id': k.startsWith('" + OptOutPrefix + "') ? k.substring(" + strconv.Itoa(len(OptOutPrefix)) + ") : ''})"
+			}
+			modes := celList([]string{modeHeadless, modeSingleStack, modeUnchanged})
+			return &Expressions{
+				Variables: []Variable{
+					{"template", "request.kind.kind in ['Pod', 'Service', 'ConfigMap', 'Namespace'] ? dyn({}) : " + celPod(workloads())},
+					{"ours", keys("'metadata.annotations'", "$object.metadata.?annotations.orValue({})") + " +\n  " +
+						keys("string("+celPodPath+") + 'metadata.annotations'", "$template.?metadata.?annotations.orValue({})")},
+					{"said", "$ours.map(x, {'path': x.path, 'key': x.key, 'value': x.value, 'text': string(\n" +
+						"    x.id != '' && !(x.id in " + celList(IDs()) + ") ? 'unknown rule ' + " + celQuoted("x.id") + "\n" +
+						"    : x.id != '' && x.value.trim() == '' ? 'has no reason, so the rule is still applied; say why in its value'\n" +
+						"    : x.id != '' && " + celAny(forbidden...) + " ? 'has no effect, the policy forbids this opt-out; remove it'\n" +
+						"    : x.key == '" + ServiceModeAnnotation + "' ? (request.kind.kind != 'Service' ? 'has no effect on a ' + request.kind.kind + '; annotate the Service'\n" +
+						"      : x.value in " + modes + " ? '' : " + celQuoted("x.value") + " + ' is not a mode; use headless, single-stack or unchanged')\n" +
+						"    : x.id == '' ? 'unknown annotation' : '')}).filter(x, x.text != '')"},
+				},
+				Faults: "$said.map(x, " + celFault(id, "'"+celLevel(a)+"'", `x.path + '["' + x.key + '"]'`, "x.key", "x.value", "x.text") + ")",
+			}
 		},
 	}
 }
