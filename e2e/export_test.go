@@ -6,9 +6,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -511,4 +514,125 @@ func (s *policyServer) store(t *testing.T, path, one string, c *exportCase) (sto
 		}
 	}
 	return s.send(t, http.MethodGet, one, nil).object, ""
+}
+
+// withControllers has a controller manager, which checks the types of policies and makes Pods, and no webhook.
+var withControllers = sync.OnceValues(func() (*installation, error) { return start(cluster.Options{ControllerManager: true}, false) })
+
+// TestExportCommand applies what the command writes, all rules at once, and sends manifests in the ways that clients have.
+func TestExportCommand(t *testing.T) {
+	in := get(t, withControllers)
+	root, err := cluster.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ns := in.namespace(t, "export")
+	// Older than the policies.
+	bad := `, ports: [{containerPort: 80, hostPort: 8080, hostIP: 127.0.0.1}]`
+	in.must(t, deployment(ns, "old", bad), "apply", "-f", "-")
+
+	file := filepath.Join(in.Dir, "policy.yaml")
+	if err := os.WriteFile(file, []byte(strings.Replace(policyText, "headless/*", "export/headless-*", 1)+"- {namespaces: [export], ipv6Pools: [default-ipv6-ippool]}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), filepath.Join(root, "bin", "sixgate"), "export", "--policy", file)
+	manifests, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := in.must(t, string(manifests), "apply", "-f", "-")
+	if r.err != "" {
+		t.Errorf("kubectl warns: %s", r.err)
+	}
+	t.Cleanup(func() {
+		in.must(t, "", "delete", "-l", "app.kubernetes.io/component=exported-policy",
+			"mutatingadmissionpolicies,mutatingadmissionpolicybindings,validatingadmissionpolicies,validatingadmissionpolicybindings")
+		if left := in.must(t, string(manifests), "get", "--ignore-not-found", "-o", "name", "-f", "-").out; left != "" {
+			t.Errorf("not deleted: %s", left)
+		}
+	})
+
+	ipv4 := service(ns, "web", "ipFamilies: [IPv4]")
+	eventually(t, func() error {
+		if r := in.run(t, ipv4, "apply", "--dry-run=server", "-f", "-"); r.code != 0 {
+			return errors.New(r.err)
+		}
+		if r := in.run(t, deployment(ns, "new", bad), "apply", "--dry-run=server", "-f", "-"); r.code == 0 {
+			return errors.New("a host port on 127.0.0.1 is accepted")
+		}
+		return nil
+	})
+	for name, want := range map[string][2]string{
+		"web":          {"ipFamilies: [IPv4]", `["IPv6"]`},
+		"dual":         {"ipFamilies: [IPv4, IPv6]\nipFamilyPolicy: RequireDualStack", `["IPv6"]`},
+		"literal":      {"clusterIP: 10.96.0.53", `["IPv6"]`},
+		"headless-web": {"clusterIP: 10.96.0.54\nipFamilies: [IPv4]", `["IPv6"]`},
+	} {
+		for step, way := range []string{"dry run", "apply", "apply", "replace", "server-side apply", "server-side apply", "apply"} {
+			if r := in.run(t, service(ns, name, want[0]), clientWays[way]...); r.code != 0 {
+				t.Errorf("%s: step %d, %s: %s", name, step, way, r.err)
+			} else if way != "dry run" {
+				in.expect(t, want[1], ".spec.ipFamilies", "service", name, "-n", ns)
+			}
+		}
+	}
+	in.expect(t, "None", ".spec.clusterIP", "service", "headless-web", "-n", ns)
+	for name, c := range map[string][2]string{
+		"plain": {`, ports: [{containerPort: 80, hostPort: 8081, hostIP: 0.0.0.0}]`, apiServerVars},
+		"env": {`, env: [{name: Z, value: "1"}, {name: A, value: $(KUBERNETES_SERVICE_HOST)}, {name: ME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}]`,
+			apiServerVars + " Z A ME"},
+	} {
+		for step, way := range []string{"apply", "apply", "replace", "replace", "server-side apply", "apply"} {
+			if r := in.run(t, pod(ns, name, c[0]), clientWays[way]...); r.code != 0 {
+				t.Errorf("%s: step %d, %s: %s", name, step, way, r.err)
+			}
+			in.expect(t, c[1], ".spec.containers[0]"+envNames, "pod", name, "-n", ns)
+			in.expect(t, "", ".spec.containers[0].ports[0].hostIP", "pod", name, "-n", ns)
+			if step == 0 { // kubectl replace takes it away; the CNI plugin has read it long ago
+				in.expect(t, `["default-ipv6-ippool"]`, `.metadata.annotations.cni\.projectcalico\.org/ipv6pools`, "pod", name, "-n", ns)
+			}
+		}
+	}
+
+	// Refused with the facts and the way out, which works.
+	const fact = `spec.template.spec.containers[0].ports[0].hostIP: "127.0.0.1" publishes on IPv4 only, port 8080 is unreachable`
+	r = in.run(t, deployment(ns, "new", bad), "apply", "-f", "-")
+	contains(t, r.err, fact)
+	contains(t, r.err, "annotate the object with a reason: sixgate.io/ignore.host-port-ipv4")
+	in.must(t, strings.Replace(deployment(ns, "new", bad), "namespace: "+ns, "namespace: "+ns+", annotations: {sixgate.io/ignore.host-port-ipv4: a test}", 1), "apply", "-f", "-")
+
+	// What is older may go on; only what gets worse is refused.
+	r = in.must(t, strings.Replace(deployment(ns, "old", bad), "image: x", "image: z", 1), "apply", "-f", "-")
+	contains(t, r.err, fact)
+	if r = in.must(t, "", "label", "deployment", "old", "-n", ns, "a=b"); r.err != "" {
+		t.Errorf("a label is judged: %s", r.err)
+	}
+	in.must(t, "", "scale", "deployment", "old", "-n", ns, "--replicas=2")
+	r = in.run(t, strings.Replace(deployment(ns, "old", bad), "127.0.0.1}", "127.0.0.1}, {containerPort: 81, hostPort: 8082, hostIP: 127.0.0.1}", 1), "apply", "-f", "-")
+	contains(t, r.err, "port 8082 is unreachable")
+	if r.code == 0 {
+		t.Error("a second host port on 127.0.0.1 is accepted")
+	}
+	// What a controller makes is never refused: the Pods of the Deployment come.
+	in.pods(t, ns, "app=old", 2)
+	owned := strings.Replace(pod(ns, "owned", bad), "namespace: "+ns, "namespace: "+ns+", ownerReferences: [{apiVersion: example.com/v1, kind: Thing, name: x, uid: 8d0c9f6e-1111-4222-8333-444444444444, controller: true}]", 1)
+	r = in.must(t, owned, "create", "-f", "-", "--dry-run=server")
+	contains(t, r.err, `spec.containers[0].ports[0].hostIP: "127.0.0.1"`)
+
+	// The API server finds nothing in the types of the expressions.
+	eventually(t, func() error {
+		list := in.object(t, "validatingadmissionpolicies")
+		for _, item := range list["items"].([]any) {
+			o := rules.NewObject(item.(map[string]any))
+			generation, _ := o.Get("metadata", "generation")
+			if seen, _ := o.Get("status", "observedGeneration"); seen != generation {
+				return fmt.Errorf("the types of %s have not been checked", o.Name())
+			}
+			if w := o.List("status", "typeChecking", "expressionWarnings"); len(w) > 0 {
+				raw, _ := json.Marshal(w)
+				return fmt.Errorf("%s: %s", o.Name(), raw)
+			}
+		}
+		return nil
+	})
 }

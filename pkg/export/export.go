@@ -92,12 +92,16 @@ func (w *writer) objects() []runtime.Object {
 	if w.e.Faults == "" {
 		return out
 	}
-	if strings.Contains(w.e.Faults, "'deny'") {
-		out = append(out, w.validating("deny", admissionregistrationv1.Deny, "size(variables.denied) == 0", "variables.denied")...)
+	if !w.denies() {
+		return append(out, w.validating("warn", admissionregistrationv1.Warn, "size(variables.faults) == 0", "variables.faults")...)
 	}
+	out = append(out, w.validating("deny", admissionregistrationv1.Deny, "size(variables.denied) == 0", "variables.denied")...)
 	// A request that is denied carries no warnings.
 	return append(out, w.validating("warn", admissionregistrationv1.Warn, "size(variables.denied) > 0 || size(variables.faults) == 0", "variables.faults")...)
 }
+
+// denies reports whether any fault of the rule can be refused by this policy.
+func (w *writer) denies() bool { return strings.Contains(w.e.Faults, "'deny'") }
 
 func (w *writer) meta(suffix string) metav1.ObjectMeta {
 	name := "sixgate-" + w.rule.ID
@@ -148,6 +152,10 @@ var judged = []admissionregistrationv1.MatchCondition{
 		"  object.metadata.?annotations.orValue({}) != oldObject.metadata.?annotations.orValue({})"},
 }
 
+// denied are the faults that are refused: none of an object that a controller made, and on UPDATE only what got worse.
+const denied = "variables.faults.filter(f, f.level == 'deny' && !object.metadata.?ownerReferences.orValue([]).exists(r, r.?controller.orValue(false)) &&\n" +
+	"  size(variables.faults.filter(g, g.key == f.key)) > size(variables.storedFaults.filter(g, g.key == f.key)))"
+
 func (w *writer) validating(suffix string, action admissionregistrationv1.ValidationAction, expression, faults string) []runtime.Object {
 	// As the validating webhook: never a subresource.
 	targets := slices.DeleteFunc(slices.Clone(w.rule.Targets), func(t rules.Target) bool { return t.Subresource != "" || t.Asked })
@@ -157,13 +165,9 @@ func (w *writer) validating(suffix string, action admissionregistrationv1.Valida
 		optOut = ` + '; to keep it as it is, annotate the object with a reason: ` + rules.OptOutPrefix + w.rule.ID + `'`
 	}
 	variables := w.variables(true, w.e.Faults)
-	compare := "variables.faults.filter(f, f.level == 'deny' && !object.metadata.?ownerReferences.orValue([]).exists(r, r.?controller.orValue(false)))"
-	if slices.ContainsFunc(targets, func(t rules.Target) bool { return slices.Contains(t.Operations, rules.Update) }) {
-		// On UPDATE only what got worse is refused.
-		compare = "variables.faults.filter(f, f.level == 'deny' && !object.metadata.?ownerReferences.orValue([]).exists(r, r.?controller.orValue(false)) &&\n" +
-			"  size(variables.faults.filter(g, g.key == f.key)) > size(variables.storedFaults.filter(g, g.key == f.key)))"
+	if w.denies() {
+		variables = append(variables, rules.Variable{Name: "denied", Expression: denied})
 	}
-	variables = append(variables, rules.Variable{Name: "denied", Expression: compare})
 	var out []admissionregistrationv1.Variable
 	for _, v := range variables {
 		out = append(out, admissionregistrationv1.Variable(v))
@@ -256,6 +260,9 @@ func (w *writer) variables(judge bool, expression string) []rules.Variable {
 		return now
 	}
 	now = append(now, rules.Variable{Name: "faults", Expression: w.expand(w.e.Faults, false)})
+	if !w.denies() {
+		return now
+	}
 	now = append(now, stored...)
 	return append(now, rules.Variable{Name: "storedFaults", Expression: "oldObject == null ? [] : (" + w.expand(w.e.Faults, true) + ")"})
 }

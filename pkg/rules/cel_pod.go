@@ -19,6 +19,7 @@ func celHostPortIPv4() *CEL {
 					"      'path': 'spec.' + l + '[' + string(i) + '].ports[' + string(j) + '].hostIP',\n" +
 					"      'pointer': '/spec/' + l + '/' + string(i) + '/ports/' + string(j) + '/hostIP',\n" +
 					"      'container': string(c.?name.orValue('')), 'ip': string(p.?hostIP.orValue('')),\n" +
+					"      'family': " + celAnyIPv4("p.?hostIP.orValue('')") + " ? 'any' : " + celIPv4("p.?hostIP.orValue('')") + " ? 'IPv4' : '',\n" +
 					"      'port': string(p.?hostPort.orValue(0) != 0 ? p.hostPort : p.containerPort),\n" +
 					"      'protocol': string(p.?protocol.orValue('TCP'))}))).flatten().flatten()"
 			}
@@ -35,16 +36,15 @@ func celHostPortIPv4() *CEL {
 				{"storedPorts", "$old != null && request.kind.kind == 'Pod' ? " + ports("$old", "false") + " : []"},
 				// Where another entry publishes the port on IPv6 or on any address, an IPv4 one is half of a pair; once a wildcard
 				// is cleared, it publishes the port for every other entry.
-				{"faulty", celMirror + " ? [] : $ports.filter(p, " + celIPv4("p.ip") + " && !$ports.exists(q, " + same + " && !" + celIPv4("q.ip") +
-					" && q.ip != '::1') &&\n    ($ports.filter(q, " + same + " && " + celAnyIPv4("q.ip") + ").map(q, q.pointer) + [p.pointer])[0] == p.pointer)"},
+				{"faulty", celMirror + " ? [] : $ports.filter(p, p.family != '' && !$ports.exists(q, " + same + " && q.family == '' && q.ip != '::1') &&\n" +
+					"    ($ports.filter(q, " + same + " && q.family == 'any').map(q, q.pointer) + [p.pointer])[0] == p.pointer)"},
 				// hostIP is immutable: what is stored without one was cleared at its creation.
-				{"clears", "$faulty.filter(p, !$hostNetwork && " + celAnyIPv4("p.ip") + " && ($old == null || request.kind.kind != 'Pod' ||\n" +
+				{"clears", "$faulty.filter(p, !$hostNetwork && p.family == 'any' && ($old == null || request.kind.kind != 'Pod' ||\n" +
 					"    $storedPorts.exists(q, " + same + " && q.container == p.container && q.ip == '')))"},
 			}}
 			e.Faults = "$faulty.map(p, " + celFault(id, "($hostNetwork || "+fixed+" ? 'warn' : "+level+")",
 				celPodPath+" + p.path", "p.port + '/' + p.protocol", "p.ip", celQuoted("p.ip")+" + ($hostNetwork ? "+
-					"' is not used by a hostNetwork pod, its program chooses the address itself; remove hostIP' : ' publishes on IPv4 only, port ' + p.port + ' is unreachable; ' + ("+
-					celAnyIPv4("p.ip")+" ? 'remove hostIP' : 'give an IPv6 address of the node, or remove hostIP to publish on all'))") + ")"
+					"' is not used by a hostNetwork pod, its program chooses the address itself; remove hostIP' : ' publishes on IPv4 only, port ' + p.port + ' is unreachable; ' + (p.family == 'any' ? 'remove hostIP' : 'give an IPv6 address of the node, or remove hostIP to publish on all'))") + ")"
 			if a.Mutate {
 				e.Patch = "$clears.map(p, JSONPatch{op: 'remove', path: p.pointer})"
 			}

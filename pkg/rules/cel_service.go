@@ -131,7 +131,7 @@ func celServiceIPFamily() *CEL {
 func celServiceHeadless() *CEL {
 	return &CEL{
 		Differences: []string{
-			"`level` of what cannot become headless is that of `services.whenHeadlessUnsafe`, as in the webhook; a change of type on UPDATE that the API server refuses comes without our advice.",
+			"A Service stored headless that shall get another type is refused by the API server in its own words.",
 		},
 		Write: func(a *Active, p *Policy) *Expressions {
 			const id = "service-headless"
