@@ -136,7 +136,7 @@ func celNot(test string) string {
 }
 
 const (
-	celNamespace = "request.namespace"
+	celNamespace = "request.?namespace.orValue('')" // of objects without one it is not even empty
 	celName      = "($object.metadata.?name.orValue('') != '' ? $object.metadata.name : $object.metadata.?generateName.orValue(''))"
 )
 

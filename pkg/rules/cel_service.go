@@ -10,7 +10,7 @@ func celService(p *Policy) []Variable {
 		{"ips", "$object.?spec.?clusterIPs.orValue([])"},
 		{"headless", celHeadless("$object")},
 		{"selects", "size($object.?spec.?selector.orValue({})) > 0"},
-		{"untouched", "$type == 'ExternalName' || request.namespace == 'default' && " + celName + " == 'kubernetes'"},
+		{"untouched", "$type == 'ExternalName' || " + celNamespace + " == 'default' && " + celName + " == 'kubernetes'"},
 		{"annotated", "$object.metadata.?annotations[?" + celString(ServiceModeAnnotation) + "].orValue('')"},
 		{"mode", "$annotated in " + celList([]string{modeHeadless, modeSingleStack, modeUnchanged}) + " ? $annotated : " + p.celServiceMode()},
 	}
