@@ -355,6 +355,8 @@ func audit(t *testing.T, from *source, policy string) *audited {
 // without Sixgate makes of them.
 func TestCorpusAudit(t *testing.T) {
 	with, without := get(t, bareSixgate), get(t, withoutSixgate)
+	with.defineCustomResources(t)
+	without.defineCustomResources(t)
 	sixgate, plain := with.api(t), without.api(t)
 	t.Logf("API server: %s", decode(t, plain.do(t, http.MethodGet, "/version", nil).body).Str("gitVersion"))
 	sources := corpus(t)
@@ -440,7 +442,7 @@ func changes(t *testing.T, plain *apiServer, s *sample, got *answer) bool {
 }
 
 // textLine is the line inside a configuration text; the report has it as a line of the file.
-var textLine = regexp.MustCompile(`^(data\[".*?"\]):\d+: `)
+var textLine = regexp.MustCompile(`^(data\[".*?"\]|[^:]+):\d+: `)
 
 // compareTexts holds every line of the webhook to a finding of the report, and the other way round.
 func compareTexts(t *testing.T, s *sample, report *audited, denied, warnings []string) {

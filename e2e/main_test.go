@@ -57,6 +57,7 @@ services: {headless: ["headless/*"]}
 pools:
 - {namespaces: [dns], pods: {k8s-app: kube-dns-a}, addresses: ["2001:db8:53::1"]}
 - {namespaces: [pools], ipv6Pools: ["2001:db8:42::1/64"]}
+- {namespaces: [pools-default], annotate: Namespace, ipv6Pools: ["2001:db8:42::1/64"]}
 `
 
 // An installation is a cluster with Sixgate on it.

@@ -202,6 +202,32 @@ func TestPodPools(t *testing.T) {
 	contains(t, r.err, `a rolling update starts the new pod while the old one has the address "2001:db8:53::1"`)
 }
 
+// TestNamespacePools: the policy gives a Namespace the default of its Pods, which get nothing themselves.
+func TestNamespacePools(t *testing.T) {
+	in := get(t, withSixgate)
+	ns := in.namespace(t, "pools-default")
+	const (
+		annotation = "cni.projectcalico.org/ipv6pools"
+		key        = `.metadata.annotations.cni\.projectcalico\.org/ipv6pools`
+		cidr       = `["2001:db8:42::/64"]`
+	)
+	in.expect(t, cidr, key, "namespace", ns)
+	in.must(t, "", "run", "a", "--image=x", "-n", ns)
+	in.expect(t, "", key, "pod", "a", "-n", ns)
+
+	in.must(t, "", "annotate", "namespace", ns, annotation+"-") // as one that was there before Sixgate
+	in.expect(t, cidr, key, "namespace", ns)
+	in.must(t, "", "annotate", "--overwrite", "namespace", ns, annotation+`=["mine"]`)
+	in.expect(t, `["mine"]`, key, "namespace", ns)
+
+	r := in.run(t, "", "annotate", "--overwrite", "namespace", ns, annotation+"=mine")
+	contains(t, r.err, `metadata.annotations["cni.projectcalico.org/ipv6pools"]: "mine" is not a JSON array of strings`)
+	if r.code == 0 {
+		t.Error("a malformed default was accepted")
+	}
+	in.must(t, "", "delete", "namespace", ns, "--wait=false")
+}
+
 // TestHostPort publishes on addresses of the node.
 func TestHostPort(t *testing.T) {
 	in := get(t, withSixgate)

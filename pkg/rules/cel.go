@@ -62,14 +62,14 @@ func celQuoted(s string) string {
 
 // celIPv4 is ipFamily(s) == "IPv4" in CEL, whose own isIP takes neither leading zeros nor IPv4 in IPv6 form, and celAnyIPv4 is
 // isUnspecified for these.
-func celIPv4(s string) string    { return s + ".matches(r'" + ipv4Literal + "')" }
-func celAnyIPv4(s string) string { return s + ".matches(r'" + anyIPv4Literal + "')" }
+func celIPv4(s string) string    { return s + ".matches(r'" + celIPv4Text + "')" }
+func celAnyIPv4(s string) string { return s + ".matches(r'" + celAnyIPv4Text + "')" }
 
 const (
 	ipv4Octet      = `0*(?:25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])`
 	ipv4Mapped     = `(?:0{0,4}:){2,5}ffff:`
-	ipv4Literal    = `(?i)^(?:` + ipv4Mapped + `)?` + ipv4Octet + `(?:\.` + ipv4Octet + `){3}$|^` + ipv4Mapped + `[0-9a-f]{1,4}:[0-9a-f]{1,4}$`
-	anyIPv4Literal = `(?i)^(?:` + ipv4Mapped + `)?0+(?:\.0+){3}$|^` + ipv4Mapped + `0{1,4}:0{1,4}$`
+	celIPv4Text    = `(?i)^(?:` + ipv4Mapped + `)?` + ipv4Octet + `(?:\.` + ipv4Octet + `){3}$|^` + ipv4Mapped + `[0-9a-f]{1,4}:[0-9a-f]{1,4}$`
+	celAnyIPv4Text = `(?i)^(?:` + ipv4Mapped + `)?0+(?:\.0+){3}$|^` + ipv4Mapped + `0{1,4}:0{1,4}$`
 )
 
 // celString writes a text as a literal. The $ of our own placeholders is escaped.
@@ -212,7 +212,9 @@ func (s *Set) Skips(a *Active, targets []Target) [][2]string {
 		}
 	}
 	add("not-an-excluded-namespace", celGlob(celNamespace, p.Exclude.Namespaces))
-	add("not-an-excluded-object", objects(p.Exclude.Objects))
+	if !a.System || !slices.Equal(p.Exclude.Objects, defaultExcludedObjects()) {
+		add("not-an-excluded-object", objects(p.Exclude.Objects))
+	}
 	add("not-an-exception", celAny(excepted...))
 	add("not-opted-out", p.celOptOut(a.ID, targets))
 	return out

@@ -134,32 +134,37 @@ func celAPIServerHost() *CEL {
 func celPodIPPool() *CEL {
 	return &CEL{
 		Needs: "pools and cluster.cni",
+		Cases: map[string]string{"namespace-going": "the API server takes no deletionTimestamp from a client; on UPDATE a Namespace that is being deleted is left alone"},
 		Write: func(a *Active, p *Policy) *Expressions {
-			if p.Cluster.CNI != "calico" || len(p.Pools) == 0 {
+			c := cniNamed(p.Cluster.CNI)
+			if c == nil || len(p.Pools) == 0 {
 				return nil
 			}
 			const id = "pod-ip-pool"
-			entries, adds, addresses := "", "", ""
-			for i, pool := range p.Pools {
-				namespace := "true"
-				if len(pool.Namespaces) > 0 {
-					namespace = celGlob(celNamespace, pool.Namespaces)
+			entries, defaults, adds, addresses := "", "", "", ""
+			for i := range p.Pools {
+				pool := &p.Pools[i]
+				namespaces := pool.Namespaces
+				if len(namespaces) == 0 {
+					namespaces = []string{"*"}
 				}
-				tests := []string{namespace}
+				entry, of := i, c.pod
+				if pool.onNamespace() {
+					entry, of = -1, c.namespace // its Namespace has it
+					defaults += fmt.Sprintf("%s ? %d : ", celGlob(celName, namespaces), i)
+				} else if len(pool.Pods) == 0 {
+					defaults += celGlob(celName, namespaces) + " ? -1 : "
+				}
+				tests := []string{celGlob(celNamespace, namespaces)}
 				for _, k := range slices.Sorted(maps.Keys(pool.Pods)) {
 					tests = append(tests, "$pod.?metadata.?labels[?"+celString(k)+"].orValue('') == "+celString(pool.Pods[k]))
 				}
-				entries += fmt.Sprintf("%s ? %d : ", celAll(tests...), i)
+				entries += fmt.Sprintf("%s ? %d : ", celAll(tests...), entry)
 				var add []string
-				for _, kv := range pool.annotations() {
-					if kv.value == "" {
-						continue
+				for _, a := range of(pool) {
+					if a.value != "" {
+						add = append(add, "{'key': ["+celString(a.key)+"], 'value': ["+celString(a.value)+"], 'yields': "+celList(a.yields)+"}")
 					}
-					yields := "''"
-					if kv.key == calicoIPAddrs {
-						yields = celString(calicoIPv6Pools) // an address would overrule the pools that the user chose
-					}
-					add = append(add, "{'key': "+celString(kv.key)+", 'value': "+celString(kv.value)+", 'yields': "+yields+"}")
 				}
 				adds += fmt.Sprintf("$entry == %d ? [%s] : ", i, strings.Join(add, ", "))
 				if len(pool.Addresses) > 0 {
@@ -167,13 +172,15 @@ func celPodIPPool() *CEL {
 				}
 			}
 			e := &Expressions{Variables: []Variable{
-				{"pod", celPod(append([]Target{targetPod}, workloads()...))},
-				// The CNI plugin reads the annotations once, when the pod's network is made; one with hostNetwork has none.
-				{"entry", celMirror + " || " + celWindows + " || " + celHostNetwork + " ? -1 : " + entries + "-1"},
+				{"pod", "request.kind.kind == 'Namespace' ? dyn({}) : " + celPod(append([]Target{targetPod}, workloads()...))},
+				// The CNI plugin reads the annotations of a pod once, when the pod's network is made; one with hostNetwork has none. Those
+				// of a Namespace it reads for every pod.
+				{"entry", "request.kind.kind == 'Namespace' ? (has($object.metadata.deletionTimestamp) ? -1 : " + defaults + "-1)\n" +
+					"  : " + celMirror + " || " + celWindows + " || " + celHostNetwork + " ? -1 : " + entries + "-1"},
 				{"address", addresses + "''"},
 				{"annotations", "$object.metadata.?annotations.orValue({})"},
-				{"adds", "request.operation != 'CREATE' || " + celList([]string{calicoIPAddrs, calicoIPAddrsNoIpam}) + ".exists(k, $annotations[?k].orValue('') != '') ? [] :\n  (" +
-					adds + "[]).filter(a, !(a.key in $annotations) && $annotations[?a.yields].orValue('') == '')"},
+				{"adds", "request.kind.kind != 'Namespace' && request.operation != 'CREATE' ? [] :\n  (" +
+					adds + "[]).filter(a, !(a.key[0] in $annotations) && !a.yields.exists(k, $annotations[?k].orValue('') != ''))"},
 			}}
 			address := " + " + celQuoted("$address") + " + "
 			replicas := func(field string) string {
@@ -181,7 +188,7 @@ func celPodIPPool() *CEL {
 					"string($object.spec."+field+") + ' pods share the one address '"+address+"' of the policy, only the first will start; use 1'") + "] : [])"
 			}
 			if addresses != "" && levelOr(p, id, Warn) >= Warn {
-				e.Faults = "request.kind.kind == 'Pod' || $address == '' ? [] :\n  (request.kind.kind == 'DaemonSet' ? [" +
+				e.Faults = "request.kind.kind in ['Pod', 'Namespace'] || $address == '' ? [] :\n  (request.kind.kind == 'DaemonSet' ? [" +
 					celFault(id, "'warn'", celPodPath+".replace('spec.template.', 'spec.template')", "'addresses'", "''",
 						"'the policy gives its pods the one address '"+address+"', only the first will start; use a pool'") + "] : [])\n  + " +
 					replicas("replicas") + " + " + replicas("parallelism") + "\n  + " +
@@ -190,8 +197,8 @@ func celPodIPPool() *CEL {
 						"'a rolling update starts the new pod while the old one has the address '"+address+"', and waits for ever; use Recreate'") + "] : [])"
 			}
 			if a.Repairs() {
-				e.Patch = "size($adds) == 0 ? [] :\n  !has(object.metadata.annotations) ? [JSONPatch{op: 'add', path: '/metadata/annotations', value: $adds.transformMapEntry(i, a, {a.key: a.value})}]\n" +
-					"  : $adds.map(a, JSONPatch{op: 'add', path: '/metadata/annotations/' + jsonpatch.escapeKey(a.key), value: a.value})"
+				e.Patch = "size($adds) == 0 ? [] :\n  !has(object.metadata.annotations) ? [JSONPatch{op: 'add', path: '/metadata/annotations', value: $adds.transformMapEntry(i, a, {a.key[0]: a.value[0]})}]\n" +
+					"  : $adds.map(a, JSONPatch{op: 'add', path: '/metadata/annotations/' + jsonpatch.escapeKey(a.key[0]), value: a.value[0]})"
 			}
 			return e
 		},

@@ -9,7 +9,7 @@ import (
 
 // TestCELAddresses: the patterns that CEL matches know the same literals as the Go rules.
 func TestCELAddresses(t *testing.T) {
-	ipv4, unspecified := regexp.MustCompile(ipv4Literal), regexp.MustCompile(anyIPv4Literal)
+	ipv4, unspecified := regexp.MustCompile(celIPv4Text), regexp.MustCompile(celAnyIPv4Text)
 	for _, s := range []string{
 		"", "0.0.0.0", "000.0.0.0", "00.00.00.00", "127.0.0.1", "10.96.0.53", "010.096.0.053", "255.255.255.255", "256.0.0.1", "1.2.3", "1.2.3.4.5", "1.2.3.400",
 		"::", "::1", "fd00::1", "::ffff:10.0.0.1", "::FFFF:10.0.0.1", "0:0:0:0:0:ffff:10.0.0.1", "::ffff:0.0.0.0", "::ffff:a00:1", "::ffff:0:0", "::ffff:0:1", "0::ffff:1:2",

@@ -44,7 +44,8 @@ type Cluster struct {
 	Families []string `yaml:"families"`
 	Nodes    string   `yaml:"nodes"` // IPv6 (default) or DualStack
 	DNS      DNS      `yaml:"dns"`
-	CNI      string   `yaml:"cni"` // calico; annotations are written and judged for this CNI only
+	CNI      string   `yaml:"cni"`    // one of cnis; annotations are written and judged for this CNI only
+	Multus   bool     `yaml:"multus"` // network selections are judged; OVN-Kubernetes reads them without it
 	NAT64    NAT64    `yaml:"nat64"`
 	// RegistriesWithoutIPv6 are host names of image registries that no IPv6-only node reaches; nil: the list of the rule.
 	RegistriesWithoutIPv6 []string `yaml:"registriesWithoutIPv6"`
@@ -74,6 +75,17 @@ type Services struct {
 	// Headless lists "namespace/name" patterns that become headless, or is "all": every Service, NodePort and LoadBalancer too.
 	Headless           HeadlessList `yaml:"headless"`
 	WhenHeadlessUnsafe string       `yaml:"whenHeadlessUnsafe"` // off, warn (default) or deny
+	// LoadBalancer is the system that gives LoadBalancer Services their addresses, one of loadBalancers.
+	LoadBalancer string        `yaml:"loadBalancer"`
+	Pools        []ServicePool `yaml:"pools"`
+}
+
+// A ServicePool gives the LoadBalancer Services that it selects an address or a pool. The first entry that matches is used, alone.
+type ServicePool struct {
+	Namespaces []string          `yaml:"namespaces"` // name patterns; none: all
+	Services   map[string]string `yaml:"services"`   // labels that a Service must have; none: all
+	IPv6Pools  []string          `yaml:"ipv6Pools"`  // names; for Calico CIDRs too
+	Addresses  []string          `yaml:"addresses"`  // one IPv6 address: the entry must match one Service
 }
 
 // HeadlessList is a list of "namespace/name" patterns, or All.
@@ -93,9 +105,11 @@ type APIServer struct {
 type Pool struct {
 	Namespaces []string          `yaml:"namespaces"` // name patterns; none: all
 	Pods       map[string]string `yaml:"pods"`       // labels that a pod must have; none: all
-	IPv6Pools  []string          `yaml:"ipv6Pools"`  // CIDRs or pool names
+	Annotate   string            `yaml:"annotate"`   // Pod (default), or Namespace: as the default of all its pods
+	IPv6Pools  []string          `yaml:"ipv6Pools"`  // pool names; for Calico CIDRs too
 	Addresses  []string          `yaml:"addresses"`  // one fixed IPv6 address: the entry must match one pod at a time
-	IPFamilies []string          `yaml:"ipFamilies"` // for Calico v3.30 and later: [IPv6]
+	IPFamilies []string          `yaml:"ipFamilies"` // for Calico v3.30 and later, and Kube-OVN: [IPv6]
+	Network    string            `yaml:"network"`    // for OVN-Kubernetes: "namespace/name" of its default network
 }
 
 // A Setting changes one rule.
@@ -150,8 +164,13 @@ func (p *Policy) setDefaults() {
 		p.Exclude.Namespaces = []string{"kube-node-lease"}
 	}
 	if p.Exclude.Objects == nil {
-		p.Exclude.Objects = []string{"kube-system/Pod/*", "kube-system/ConfigMap/*"}
+		p.Exclude.Objects = defaultExcludedObjects()
 	}
+}
+
+// defaultExcludedObjects are left to those who run the cluster, but for rules with System.
+func defaultExcludedObjects() []string {
+	return []string{"kube-system/Pod/*", "kube-system/ConfigMap/*"}
 }
 
 // ReadPolicy decodes a policy file strictly: an unknown field, rule or value is an error that names its line. All errors
@@ -273,6 +292,10 @@ func (ps *problems) shape(n *yaml.Node, t reflect.Type, path Path) {
 		if !scalar || n.ShortTag() != "!!int" || n.Decode(&i) != nil {
 			ps.wrong(n, path, "must be a number without quotes")
 		}
+	case t.Kind() == reflect.Bool:
+		if !scalar || n.ShortTag() != "!!bool" {
+			ps.wrong(n, path, "must be true or false")
+		}
 	case n.Kind == yaml.MappingNode:
 		ps.wrong(n, path, "must be a text; quote what holds a colon")
 	case !scalar:
@@ -375,8 +398,8 @@ func (p *Policy) check(root *yaml.Node, found *problems) {
 	}
 	p.checkCluster(bad)
 	oneOf(Path{"cluster", "nodes"}, p.Cluster.Nodes, "IPv6", "DualStack")
-	if cni := p.Cluster.CNI; cni != "" && cni != "calico" {
-		bad(Path{"cluster", "cni"}, "%q: only the annotations of calico are known; leave it out for another CNI", cni)
+	if cni := p.Cluster.CNI; cni != "" && cniNamed(cni) == nil {
+		bad(Path{"cluster", "cni"}, "%q must be one of %s; leave it out for another CNI%s", cni, strings.Join(cniNames(), ", "), Suggest(cni, cniNames()))
 	}
 	oneOf(Path{"services", "mode"}, p.Services.Mode, "SingleStack", "Headless", "Unchanged")
 	oneOf(Path{"services", "whenHeadlessUnsafe"}, p.Services.WhenHeadlessUnsafe, "off", "warn", "deny")
@@ -385,9 +408,11 @@ func (p *Policy) check(root *yaml.Node, found *problems) {
 			bad(Path{"services", "headless", i}, "%q must be \"namespace/name\"; * stands for any characters", g)
 		}
 	}
+	p.checkServicePools(bad)
 	p.checkAPIServer(bad)
 	oneOf(Path{"apiServer", "envFrom"}, p.APIServer.EnvFrom, "skip", "inject")
 	for i := range p.Pools {
+		oneOf(Path{"pools", i, "annotate"}, p.Pools[i].Annotate, "Pod", "Namespace")
 		p.checkPool(i, bad)
 	}
 	for _, id := range slices.Sorted(maps.Keys(p.Rules)) {
@@ -486,30 +511,15 @@ func (p *Policy) checkAPIServer(bad complain) {
 }
 
 func (p *Policy) checkPool(i int, bad complain) {
-	pool, at := p.Pools[i], Path{"pools", i}
+	pool, at := &p.Pools[i], Path{"pools", i}
 	if p.Cluster.CNI == "" {
-		bad(at, "each CNI has annotations of its own; set cluster.cni: calico")
+		bad(at, "each CNI has annotations of its own; set cluster.cni")
 	}
 	if len(pool.IPv6Pools)+len(pool.Addresses)+len(pool.IPFamilies) == 0 {
 		bad(at, "gives nothing; set ipv6Pools, addresses or ipFamilies")
 	}
-	for j, v := range pool.IPv6Pools {
-		if msg := calicoPool(v, "IPv6"); msg != "" {
-			bad(at.With("ipv6Pools", j), "%q %s", v, msg)
-		}
-	}
-	if len(pool.Addresses) > 1 {
-		bad(at.With("addresses"), "%d addresses: a pod takes one IPv6 address; write one entry for each", len(pool.Addresses))
-	}
-	for j, v := range pool.Addresses {
-		if !isIPv6Address(v) {
-			bad(at.With("addresses", j), "%q is not an IPv6 address", v)
-		}
-	}
-	for j, v := range pool.IPFamilies {
-		if v != "IPv6" {
-			bad(at.With("ipFamilies", j), "%q must be IPv6", v)
-		}
+	if c := cniNamed(p.Cluster.CNI); c != nil {
+		c.checkPool(pool, at, bad)
 	}
 }
 

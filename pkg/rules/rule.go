@@ -68,6 +68,8 @@ type Rule struct {
 	Mutate bool   // the webhook applies the fixes of leaf objects; otherwise only a person or `sixgate fix` does
 	// MayMutate: the webhook applies them too where the policy says so.
 	MayMutate bool
+	// System: it also looks at what exclude.objects names by default, the objects of kube-system; not at what a policy excludes.
+	System bool
 	// Targets are what it looks at.
 	Targets []Target
 	// Check returns the faults. It is pure: no I/O, and it changes nothing.

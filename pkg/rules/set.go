@@ -82,10 +82,20 @@ func (s *Set) Rules(req *Request) (active []*Active, skipped []Skipped) {
 	req.Policy = s.policy
 	o := req.Object
 	candidates := s.byKey[targetKey{o.Group(), o.Kind(), req.Subresource}]
-	if len(candidates) == 0 || s.excluded(req) {
+	if len(candidates) == 0 || globAny(s.policy.Exclude.Namespaces, req.Namespace) {
 		return nil, nil
 	}
+	excluded := matchesObject(s.policy.Exclude.Objects, req.Namespace, o)
+	if excluded && !slices.Equal(s.policy.Exclude.Objects, defaultExcludedObjects()) {
+		return nil, nil
+	}
+	if !excluded && !s.mayOptOut(o) {
+		return slices.Clip(candidates), nil
+	}
 	for _, a := range candidates {
+		if excluded && !a.System {
+			continue
+		}
 		if reason, ok := s.optOut(req, a.ID); ok {
 			skipped = append(skipped, Skipped{a.ID, reason})
 			continue
@@ -117,14 +127,6 @@ func (a *Active) Findings(req *Request) []Finding {
 	return kept
 }
 
-func (s *Set) excluded(req *Request) bool {
-	o := req.Object
-	if globAny(s.policy.Exclude.Namespaces, req.Namespace) {
-		return true
-	}
-	return matchesObject(s.policy.Exclude.Objects, req.Namespace, o)
-}
-
 // matchesObject matches "namespace/Kind/name" patterns. Kind Pod covers the workloads that make Pods too.
 func matchesObject(patterns []string, namespace string, o *Object) bool {
 	if len(patterns) == 0 {
@@ -135,6 +137,15 @@ func matchesObject(patterns []string, namespace string, o *Object) bool {
 	}
 	_, isWorkload := podPath(o)
 	return isWorkload && objectMatch(patterns, namespace, "Pod", o.Name())
+}
+
+// mayOptOut reports whether there is anything by which an object could opt out of a rule.
+func (s *Set) mayOptOut(o *Object) bool {
+	if len(s.policy.Exceptions) > 0 || len(o.Map("metadata", "annotations")) > 0 {
+		return true
+	}
+	pod, ok := podPath(o)
+	return ok && len(pod) > 0 && len(o.Map(pod.With("metadata", "annotations")...)) > 0
 }
 
 // optOut returns why a rule does not look at this object.
