@@ -73,6 +73,7 @@ func listenRules() []*Rule {
 		out = append(out, &Rule{
 			ID: f.id, Title: f.title, Since: "v0.1.0", Level: level, MayMutate: true, Targets: targets,
 			Check: func(req *Request) []Finding { return checkListen(f.id, req) },
+			CEL:   &CEL{Never: noParser},
 		})
 	}
 	return out

@@ -12,6 +12,7 @@ func sixgateAnnotation() *Rule {
 		Title:   "Annotation of Sixgate that has no effect",
 		Targets: append([]Target{targetService, targetPod, targetConfigMap, targetNamespace}, workloads()...),
 		Check:   checkSixgateAnnotation,
+		CEL:     celSixgateAnnotation(),
 	}
 }
 

@@ -24,7 +24,8 @@ func TestArrows(t *testing.T) {
 		"pkg/validate": {"pkg/rules"},
 		"pkg/manifest": {"pkg/rules"},
 		"pkg/report":   {"pkg/rules", "pkg/manifest"},
-		"cmd/sixgate":  {"pkg/rules", "pkg/manifest", "pkg/report", "pkg/mutate", "pkg/validate", "pkg/sockets", "cmd/internal/live"},
+		"pkg/export":   {"pkg/rules"},
+		"cmd/sixgate":  {"pkg/rules", "pkg/manifest", "pkg/report", "pkg/mutate", "pkg/validate", "pkg/sockets", "pkg/export", "cmd/internal/live"},
 		"cmd/webhook":  {"pkg/rules", "pkg/mutate", "pkg/validate", "cmd/internal/live"},
 
 		"cmd/internal/live": {},
