@@ -45,6 +45,8 @@ type Cluster struct {
 	// Families of its Services, primary first. The webhook reads them from the cluster where they are not given.
 	Families []string `yaml:"families"`
 	Nodes    string   `yaml:"nodes"` // IPv6 (default) or DualStack
+
+	nodesAreIPv6 bool // said so, and not only by default: a denial must be certain
 	DNS      DNS      `yaml:"dns"`
 	CNI      string   `yaml:"cni"`    // one of cnis; annotations are written and judged for this CNI only
 	Multus   bool     `yaml:"multus"` // network selections are judged; OVN-Kubernetes reads them without it
@@ -156,6 +158,7 @@ func (p *Policy) setDefaults() {
 			*s = v
 		}
 	}
+	p.Cluster.nodesAreIPv6 = p.Cluster.Nodes == "IPv6"
 	def(&p.Cluster.Nodes, "IPv6")
 	def(&p.Cluster.DNS.Namespace, "kube-system")
 	def(&p.Cluster.DNS.Service, "kube-dns")
