@@ -15,6 +15,7 @@ build:
 
 unit:
 	go test ./...
+	cd tools/cni && go test ./...
 
 # More manifests to test with, where somebody put them beside the checkout.
 CORPUS = $(patsubst %/SOURCES.md,%,$(firstword $(wildcard ../*/corpus/SOURCES.md)))

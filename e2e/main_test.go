@@ -51,12 +51,13 @@ func stopShared() {
 // policyText is the policy of the shared installation.
 const policyText = `apiVersion: sixgate.io/v1alpha1
 kind: Policy
-cluster: {cni: calico, dns: {address: "fd00:10:96::a"}}
+cluster: {cni: calico, dns: {address: "fd00:10:96::a", resolvers: ["2001:4860:4860::6464"]}}
 apiServer: {host: api.example.net, port: 6443}
 services: {headless: ["headless/*"]}
 pools:
 - {namespaces: [dns], pods: {k8s-app: kube-dns-a}, addresses: ["2001:db8:53::1"]}
 - {namespaces: [pools], ipv6Pools: ["2001:db8:42::1/64"]}
+- {namespaces: [pools-default], annotate: Namespace, ipv6Pools: ["2001:db8:42::1/64"]}
 `
 
 // An installation is a cluster with Sixgate on it.

@@ -161,6 +161,24 @@ func TestPodAgain(t *testing.T) {
 	in.expect(t, apiServerVars, ".spec.containers[0]"+envNames, "pod", "unknown", "-n", ns)
 }
 
+// TestPodResolvers: IPv4 nameservers become the policy's resolvers, and the manifest may come again.
+func TestPodResolvers(t *testing.T) {
+	in := get(t, withSixgate)
+	ns := in.namespace(t, "pod-resolvers")
+	manifest := pod(ns, "legacy", "") + "\n  dnsPolicy: None\n  dnsConfig: {nameservers: [8.8.8.8, 1.1.1.1]}\n"
+	for step, way := range []string{"apply", "apply", "dry run", "replace", "server-side apply", "server-side apply", "apply"} {
+		r := in.run(t, manifest, clientWays[way]...)
+		if r.code != 0 {
+			t.Errorf("step %d, %s: %s", step, way, r.err)
+		}
+		contains(t, r.err, `spec.dnsConfig.nameservers[0]: replaced "8.8.8.8" by "2001:4860:4860::6464", which the policy gives [dns-config-ipv4]`)
+		in.expect(t, "2001:4860:4860::6464", ".spec.dnsConfig.nameservers[*]", "pod", "legacy", "-n", ns)
+	}
+	// Templates are judged, their Pods repaired.
+	r := in.run(t, strings.TrimRight(deployment(ns, "legacy", ""), "\n ")+"\n      dnsPolicy: None\n      dnsConfig: {nameservers: [8.8.8.8]}\n", "apply", "-f", "-")
+	contains(t, r.err, "with dnsPolicy None the pod resolves nothing")
+}
+
 // TestPodPools: the policy gives Pods of two namespaces their addresses.
 func TestPodPools(t *testing.T) {
 	in := get(t, withSixgate)
@@ -200,6 +218,32 @@ func TestPodPools(t *testing.T) {
 	}
 	r = in.must(t, strings.Replace(deployment(dns, "dns", ""), "app: dns}}\n    spec", "app: dns, k8s-app: kube-dns-a}}\n    spec", 1), "apply", "-f", "-")
 	contains(t, r.err, `a rolling update starts the new pod while the old one has the address "2001:db8:53::1"`)
+}
+
+// TestNamespacePools: the policy gives a Namespace the default of its Pods, which get nothing themselves.
+func TestNamespacePools(t *testing.T) {
+	in := get(t, withSixgate)
+	ns := in.namespace(t, "pools-default")
+	const (
+		annotation = "cni.projectcalico.org/ipv6pools"
+		key        = `.metadata.annotations.cni\.projectcalico\.org/ipv6pools`
+		cidr       = `["2001:db8:42::/64"]`
+	)
+	in.expect(t, cidr, key, "namespace", ns)
+	in.must(t, "", "run", "a", "--image=x", "-n", ns)
+	in.expect(t, "", key, "pod", "a", "-n", ns)
+
+	in.must(t, "", "annotate", "namespace", ns, annotation+"-") // as one that was there before Sixgate
+	in.expect(t, cidr, key, "namespace", ns)
+	in.must(t, "", "annotate", "--overwrite", "namespace", ns, annotation+`=["mine"]`)
+	in.expect(t, `["mine"]`, key, "namespace", ns)
+
+	r := in.run(t, "", "annotate", "--overwrite", "namespace", ns, annotation+"=mine")
+	contains(t, r.err, `metadata.annotations["cni.projectcalico.org/ipv6pools"]: "mine" is not a JSON array of strings`)
+	if r.code == 0 {
+		t.Error("a malformed default was accepted")
+	}
+	in.must(t, "", "delete", "namespace", ns, "--wait=false")
 }
 
 // TestHostPort publishes on addresses of the node.

@@ -82,3 +82,35 @@ func TestServiceLifecycle(t *testing.T) {
 		})
 	}
 }
+
+// TestServicePools: the annotations of the policy are there after every kind of write, and those of the user stay.
+func TestServicePools(t *testing.T) {
+	in := get(t, withSixgate)
+	ns := in.namespace(t, "service-pools")
+	in.withPolicy(t, strings.Replace(policyText, `services: {`, `services: {loadBalancer: metallb, pools: [{namespaces: [service-pools], addresses: ["2001:db8::1"]}], `, 1))
+	manifest := service(ns, "web", "type: LoadBalancer")
+	const key = `.metadata.annotations.metallb\.io/loadBalancerIPs`
+	for _, how := range [][]string{{"create"}, {"apply"}, {"replace"}, {"apply", "--server-side", "--force-conflicts"}, {"delete"}, {"apply", "--server-side"}} {
+		in.must(t, manifest, append(how, "-f", "-")...)
+		if how[0] == "delete" {
+			continue
+		}
+		if v := in.field(t, key, "service", "web", "-n", ns); v != "2001:db8::1" {
+			t.Errorf("%v: %q", how, v)
+		}
+	}
+	in.must(t, "", "annotate", "service", "web", "-n", ns, "--overwrite", "metallb.io/loadBalancerIPs=2001:db8::2")
+	in.must(t, manifest, "apply", "--server-side", "-f", "-")
+	if v := in.field(t, key, "service", "web", "-n", ns); v != "2001:db8::2" {
+		t.Errorf("annotated by hand: %q", v)
+	}
+	in.must(t, service(ns, "user", "type: LoadBalancer\nloadBalancerIP: \"2001:db8::3\""), "apply", "-f", "-")
+	if v := in.field(t, key, "service", "user", "-n", ns); v != "" {
+		t.Errorf("beside spec.loadBalancerIP: %q", v)
+	}
+	r := in.run(t, strings.Replace(service(ns, "bad", "type: LoadBalancer"), "metadata: {", `metadata: {annotations: {metallb.io/loadBalancerIPs: 192.0.2.1}, `, 1), "apply", "-f", "-")
+	contains(t, r.err, `metadata.annotations["metallb.io/loadBalancerIPs"]: "192.0.2.1" is an IPv4 address, which an IPv6 Service cannot have; give an IPv6 address of a pool [service-pool-annotation]`)
+	if r.code == 0 {
+		t.Error("an IPv4 address is accepted, although the policy names MetalLB")
+	}
+}

@@ -154,10 +154,13 @@ func auditObject(r *report.Report, set *rules.Set, doc *manifest.Document, names
 	if shown == "" {
 		shown = namespace
 	}
-	req := rules.Request{Operation: rules.Create, Namespace: shown, Object: o}
-	if o.Group() == "" && o.Kind() == "Namespace" {
+	req := rules.Request{Operation: rules.Create, Namespace: shown, Object: o, Audit: true}
+	switch {
+	case o.Group() == "" && o.Kind() == "Namespace":
 		// The API server puts the name of a Namespace into the request (apiserver, endpoints/handlers/create.go).
 		shown, req.Namespace = "", o.Name()
+	case set.ClusterScoped(o.Group(), o.Kind()):
+		shown, req.Namespace = "", ""
 	}
 	active, skipped := set.Rules(&req)
 	if len(active)+len(skipped) == 0 {
@@ -170,7 +173,7 @@ func auditObject(r *report.Report, set *rules.Set, doc *manifest.Document, names
 	}
 
 	admission := req
-	admission.Object = o.Copy()
+	admission.Object, admission.Audit = o.Copy(), false
 	mutated := mutate.Apply(set, &admission)
 	verdict := validate.Judge(set, &admission)
 	outcome := report.Clean
@@ -182,13 +185,18 @@ func auditObject(r *report.Report, set *rules.Set, doc *manifest.Document, names
 	case len(mutated.Refused)+len(verdict.Warned) > 0:
 		outcome = report.Warned
 	}
-	r.AddObject(at, doc, outcome, mutated.Changed, mutated.Patch)
+	unseen := set.Unseen(o.Group(), o.Kind()) // then it has the outcome of its findings
 
 	req.Index = index
 	for _, rule := range active {
 		for _, f := range rule.Findings(&req) {
 			if f.Level < rules.Warn {
 				continue
+			}
+			if unseen && f.Level == rules.Deny {
+				outcome = report.Denied
+			} else if unseen && outcome == report.Clean {
+				outcome = report.Warned
 			}
 			by := report.Nobody
 			switch {
@@ -201,4 +209,5 @@ func auditObject(r *report.Report, set *rules.Set, doc *manifest.Document, names
 			r.AddFinding(at, doc, f, by)
 		}
 	}
+	r.AddObject(at, doc, outcome, mutated.Changed, mutated.Patch)
 }

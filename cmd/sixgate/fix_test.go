@@ -82,10 +82,14 @@ func TestFixCorpus(t *testing.T) {
 						t.Errorf("%s:%d: %s is left", name, f.Line, f.Rule)
 					}
 				}
-				fixable := 0
+				fixable, allowed := 0, 0
 				for _, f := range said[path] {
 					if f.Fixable {
 						fixable++
+						allowed += 2
+						if f.Rule == "network-policy-ipv4" {
+							allowed += 5 // a rule of Calico gets a neighbour
+						}
 					}
 				}
 				if bytes.Equal(data, after[name]) {
@@ -98,7 +102,7 @@ func TestFixCorpus(t *testing.T) {
 				minus, plus := changedLines(data, after[name])
 				removed, added = removed+minus, added+plus
 				// A repair changes one line, adds one, or removes one with what belongs to it (a list of two families).
-				if fixable == 0 || minus > 3*fixable || plus > 2*fixable {
+				if fixable == 0 || minus > 3*fixable || plus > allowed {
 					t.Errorf("%s: %d findings, %d lines removed, %d added:\n%s", name, fixable, minus, plus, diff.Diff("a", data, "b", after[name]))
 				}
 				if windows && bytes.Count(after[name], []byte("\n")) != bytes.Count(after[name], []byte("\r\n")) {

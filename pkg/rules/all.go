@@ -11,7 +11,12 @@ func All() []*Rule {
 		podIPPoolValue(),
 		hostPortIPv4(),
 	}
-	return append(append(out, listenRules()...), sixgateAnnotation())
+	out = append(out, listenRules()...)
+	out = append(out, serviceRules()...)
+	out = append(out, networkRules()...)
+	out = append(out, podRules()...)
+	out = append(out, clusterRules()...)
+	return append(out, sixgateAnnotation())
 }
 
 // IDs returns the IDs of All.

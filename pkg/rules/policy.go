@@ -36,6 +36,8 @@ type Policy struct {
 	Exceptions   []Exception        `yaml:"exceptions"`
 	ForbidOptOut []ForbidOptOut     `yaml:"forbidOptOut"`
 	Secrets      bool               `yaml:"secrets"` // look for configuration of servers in Secrets too
+
+	excludeDefault bool // Exclude.Objects is the default
 }
 
 // Cluster is what is true of the target cluster.
@@ -43,8 +45,20 @@ type Cluster struct {
 	// Families of its Services, primary first. The webhook reads them from the cluster where they are not given.
 	Families []string `yaml:"families"`
 	Nodes    string   `yaml:"nodes"` // IPv6 (default) or DualStack
+
+	nodesAreIPv6 bool // said so, and not only by default: a denial must be certain
 	DNS      DNS      `yaml:"dns"`
-	CNI      string   `yaml:"cni"` // calico; annotations are written and judged for this CNI only
+	CNI      string   `yaml:"cni"`    // one of cnis; annotations are written and judged for this CNI only
+	Multus   bool     `yaml:"multus"` // network selections are judged; OVN-Kubernetes reads them without it
+	NAT64    NAT64    `yaml:"nat64"`
+	// RegistriesWithoutIPv6 are host names of image registries that no IPv6-only node reaches; nil: the list of the rule.
+	RegistriesWithoutIPv6 []string `yaml:"registriesWithoutIPv6"`
+}
+
+// NAT64 is how pods reach IPv4 addresses outside.
+type NAT64 struct {
+	Prefix string `yaml:"prefix"` // IPv6 CIDR of 96 bits, such as 64:ff9b::/96 (RFC 6052); "": there is none
+	CLAT   bool   `yaml:"clat"`   // nodes translate IPv4 literals too (RFC 6877)
 }
 
 // IPv6Only reports whether the cluster's Services are IPv6 single-stack. On any other cluster no rule is active.
@@ -55,6 +69,8 @@ type DNS struct {
 	Namespace string `yaml:"namespace"` // default kube-system
 	Service   string `yaml:"service"`   // default kube-dns
 	Address   string `yaml:"address"`   // IPv6
+	// Resolvers outside the cluster that pods may ask, IPv6; with NAT64 they should synthesise AAAA records.
+	Resolvers []string `yaml:"resolvers"`
 }
 
 // Services says how Services are made to fit.
@@ -63,6 +79,17 @@ type Services struct {
 	// Headless lists "namespace/name" patterns that become headless, or is "all": every Service, NodePort and LoadBalancer too.
 	Headless           HeadlessList `yaml:"headless"`
 	WhenHeadlessUnsafe string       `yaml:"whenHeadlessUnsafe"` // off, warn (default) or deny
+	// LoadBalancer is the system that gives LoadBalancer Services their addresses, one of loadBalancers.
+	LoadBalancer string        `yaml:"loadBalancer"`
+	Pools        []ServicePool `yaml:"pools"`
+}
+
+// A ServicePool gives the LoadBalancer Services that it selects an address or a pool. The first entry that matches is used, alone.
+type ServicePool struct {
+	Namespaces []string          `yaml:"namespaces"` // name patterns; none: all
+	Services   map[string]string `yaml:"services"`   // labels that a Service must have; none: all
+	IPv6Pools  []string          `yaml:"ipv6Pools"`  // names; for Calico CIDRs too
+	Addresses  []string          `yaml:"addresses"`  // one IPv6 address: the entry must match one Service
 }
 
 // HeadlessList is a list of "namespace/name" patterns, or All.
@@ -82,9 +109,11 @@ type APIServer struct {
 type Pool struct {
 	Namespaces []string          `yaml:"namespaces"` // name patterns; none: all
 	Pods       map[string]string `yaml:"pods"`       // labels that a pod must have; none: all
-	IPv6Pools  []string          `yaml:"ipv6Pools"`  // CIDRs or pool names
+	Annotate   string            `yaml:"annotate"`   // Pod (default), or Namespace: as the default of all its pods
+	IPv6Pools  []string          `yaml:"ipv6Pools"`  // pool names; for Calico CIDRs too
 	Addresses  []string          `yaml:"addresses"`  // one fixed IPv6 address: the entry must match one pod at a time
-	IPFamilies []string          `yaml:"ipFamilies"` // for Calico v3.30 and later: [IPv6]
+	IPFamilies []string          `yaml:"ipFamilies"` // for Calico v3.30 and later, and Kube-OVN: [IPv6]
+	Network    string            `yaml:"network"`    // for OVN-Kubernetes: "namespace/name" of its default network
 }
 
 // A Setting changes one rule.
@@ -129,6 +158,7 @@ func (p *Policy) setDefaults() {
 			*s = v
 		}
 	}
+	p.Cluster.nodesAreIPv6 = p.Cluster.Nodes == "IPv6"
 	def(&p.Cluster.Nodes, "IPv6")
 	def(&p.Cluster.DNS.Namespace, "kube-system")
 	def(&p.Cluster.DNS.Service, "kube-dns")
@@ -139,8 +169,14 @@ func (p *Policy) setDefaults() {
 		p.Exclude.Namespaces = []string{"kube-node-lease"}
 	}
 	if p.Exclude.Objects == nil {
-		p.Exclude.Objects = []string{"kube-system/Pod/*", "kube-system/ConfigMap/*"}
+		p.excludeDefault = true
+		p.Exclude.Objects = defaultExcludedObjects()
 	}
+}
+
+// defaultExcludedObjects are left to those who run the cluster, but for rules with System.
+func defaultExcludedObjects() []string {
+	return []string{"kube-system/Pod/*", "kube-system/ConfigMap/*"}
 }
 
 // ReadPolicy decodes a policy file strictly: an unknown field, rule or value is an error that names its line. All errors
@@ -262,6 +298,10 @@ func (ps *problems) shape(n *yaml.Node, t reflect.Type, path Path) {
 		if !scalar || n.ShortTag() != "!!int" || n.Decode(&i) != nil {
 			ps.wrong(n, path, "must be a number without quotes")
 		}
+	case t.Kind() == reflect.Bool:
+		if !scalar || n.ShortTag() != "!!bool" {
+			ps.wrong(n, path, "must be true or false")
+		}
 	case n.Kind == yaml.MappingNode:
 		ps.wrong(n, path, "must be a text; quote what holds a colon")
 	case !scalar:
@@ -364,8 +404,8 @@ func (p *Policy) check(root *yaml.Node, found *problems) {
 	}
 	p.checkCluster(bad)
 	oneOf(Path{"cluster", "nodes"}, p.Cluster.Nodes, "IPv6", "DualStack")
-	if cni := p.Cluster.CNI; cni != "" && cni != "calico" {
-		bad(Path{"cluster", "cni"}, "%q: only the annotations of calico are known; leave it out for another CNI", cni)
+	if cni := p.Cluster.CNI; cni != "" && cniNamed(cni) == nil {
+		bad(Path{"cluster", "cni"}, "%q must be one of %s; leave it out for another CNI%s", cni, strings.Join(cniNames(), ", "), Suggest(cni, cniNames()))
 	}
 	oneOf(Path{"services", "mode"}, p.Services.Mode, "SingleStack", "Headless", "Unchanged")
 	oneOf(Path{"services", "whenHeadlessUnsafe"}, p.Services.WhenHeadlessUnsafe, "off", "warn", "deny")
@@ -374,9 +414,11 @@ func (p *Policy) check(root *yaml.Node, found *problems) {
 			bad(Path{"services", "headless", i}, "%q must be \"namespace/name\"; * stands for any characters", g)
 		}
 	}
+	p.checkServicePools(bad)
 	p.checkAPIServer(bad)
 	oneOf(Path{"apiServer", "envFrom"}, p.APIServer.EnvFrom, "skip", "inject")
 	for i := range p.Pools {
+		oneOf(Path{"pools", i, "annotate"}, p.Pools[i].Annotate, "Pod", "Namespace")
 		p.checkPool(i, bad)
 	}
 	for _, id := range slices.Sorted(maps.Keys(p.Rules)) {
@@ -427,6 +469,20 @@ func (p *Policy) checkCluster(bad complain) {
 			bad(at.With(i), "%q is there twice", f)
 		}
 	}
+	for i, r := range p.Cluster.DNS.Resolvers {
+		if !isIPv6Address(r) {
+			bad(Path{"cluster", "dns", "resolvers", i}, "%q is not an IPv6 address", r)
+		}
+	}
+	if prefix, err := netip.ParsePrefix(p.Cluster.NAT64.Prefix); p.Cluster.NAT64.Prefix != "" &&
+		(err != nil || !prefix.Addr().Is6() || prefix.Bits() != 96 || prefix != prefix.Masked()) {
+		bad(Path{"cluster", "nat64", "prefix"}, "%q is not an IPv6 prefix of 96 bits, such as 64:ff9b::/96", p.Cluster.NAT64.Prefix)
+	}
+	for i, r := range p.Cluster.RegistriesWithoutIPv6 {
+		if r == "" || strings.ContainsAny(r, "/: ") {
+			bad(Path{"cluster", "registriesWithoutIPv6", i}, "%q must be a host name", r)
+		}
+	}
 	if a := p.Cluster.DNS.Address; a != "" && !isIPv6Address(a) {
 		bad(Path{"cluster", "dns", "address"}, "%q is not an IPv6 address; give the clusterIP of the cluster DNS Service", a)
 	}
@@ -461,30 +517,15 @@ func (p *Policy) checkAPIServer(bad complain) {
 }
 
 func (p *Policy) checkPool(i int, bad complain) {
-	pool, at := p.Pools[i], Path{"pools", i}
+	pool, at := &p.Pools[i], Path{"pools", i}
 	if p.Cluster.CNI == "" {
-		bad(at, "each CNI has annotations of its own; set cluster.cni: calico")
+		bad(at, "each CNI has annotations of its own; set cluster.cni")
 	}
 	if len(pool.IPv6Pools)+len(pool.Addresses)+len(pool.IPFamilies) == 0 {
 		bad(at, "gives nothing; set ipv6Pools, addresses or ipFamilies")
 	}
-	for j, v := range pool.IPv6Pools {
-		if msg := calicoPool(v, "IPv6"); msg != "" {
-			bad(at.With("ipv6Pools", j), "%q %s", v, msg)
-		}
-	}
-	if len(pool.Addresses) > 1 {
-		bad(at.With("addresses"), "%d addresses: a pod takes one IPv6 address; write one entry for each", len(pool.Addresses))
-	}
-	for j, v := range pool.Addresses {
-		if !isIPv6Address(v) {
-			bad(at.With("addresses", j), "%q is not an IPv6 address", v)
-		}
-	}
-	for j, v := range pool.IPFamilies {
-		if v != "IPv6" {
-			bad(at.With("ipFamilies", j), "%q must be IPv6", v)
-		}
+	if c := cniNamed(p.Cluster.CNI); c != nil {
+		c.checkPool(pool, at, bad)
 	}
 }
 

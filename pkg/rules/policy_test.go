@@ -38,7 +38,7 @@ func TestReadPolicyErrors(t *testing.T) {
 		"polls: []\n":                                          `line 3: unknown field "polls"; did you mean "pools"?`,
 		"color: red\n":                                         `line 3: unknown field "color"`,
 		"cluster: {mode: x}\n":                                 `line 3: cluster: unknown field "mode"; did you mean "nodes"?`,
-		"pools: [{ipv6Pool: [a]}]\n":                           `line 3: pools[0]: unknown field "ipv6Pool"; did you mean "ipv6Pools"?` + "\nline 3: pools[0]: each CNI has annotations of its own; set cluster.cni: calico\nline 3: pools[0]: gives nothing; set ipv6Pools, addresses or ipFamilies",
+		"pools: [{ipv6Pool: [a]}]\n":                           `line 3: pools[0]: unknown field "ipv6Pool"; did you mean "ipv6Pools"?` + "\nline 3: pools[0]: each CNI has annotations of its own; set cluster.cni\nline 3: pools[0]: gives nothing; set ipv6Pools, addresses or ipFamilies",
 		"cluster: {cni: calico, cni: calico}\n":                `line 3: cluster: "cni" is there twice`,
 		"rules:\n  listen-nginx: warn\n  listen-nginx: deny\n": `line 5: rules: "listen-nginx" is there twice`,
 		"cluster: {[a]: b}\n":                                  "line 3: cluster: a name must be a text",
@@ -84,7 +84,9 @@ func TestReadPolicyErrors(t *testing.T) {
 		"cluster: {families: [\"\"]}\n":                 `line 3: cluster.families[0]: "" must be one of IPv4, IPv6`,
 		"cluster: {families: []}\n":                     "line 3: cluster.families: is empty, so no rule would be active; leave it out to have it read from the cluster",
 		"cluster: {nodes: Dualstack}\n":                 `line 3: cluster.nodes: "Dualstack" must be one of IPv6, DualStack; did you mean "DualStack"?`,
-		"cluster: {cni: cilium}\n":                      `line 3: cluster.cni: "cilium": only the annotations of calico are known; leave it out for another CNI`,
+		"cluster: {cni: flannel}\n":                     `line 3: cluster.cni: "flannel" must be one of calico, cilium, antrea, kube-ovn, spiderpool, ovn-kubernetes; leave it out for another CNI`,
+		"cluster: {cni: Cillium}\n":                     `line 3: cluster.cni: "Cillium" must be one of calico, cilium, antrea, kube-ovn, spiderpool, ovn-kubernetes; leave it out for another CNI; did you mean "cilium"?`,
+		"cluster: {multus: \"yes\"}\n":                  `line 3: cluster.multus: "yes" must be true or false`,
 		"cluster: {dns: {address: 10.96.0.10}}\n":       `line 3: cluster.dns.address: "10.96.0.10" is not an IPv6 address; give the clusterIP of the cluster DNS Service`,
 		"cluster: {dns: {address: \"fe80::1%eth0\"}}\n": `line 3: cluster.dns.address: "fe80::1%eth0" is not an IPv6 address; give the clusterIP of the cluster DNS Service`,
 		// services
@@ -100,16 +102,39 @@ func TestReadPolicyErrors(t *testing.T) {
 		"apiServer: {host: \"::ffff:10.0.0.1\", port: 1}\n":        `line 3: apiServer.host: "::ffff:10.0.0.1" is IPv4; give a DNS name of the API server's certificate or an IPv6 address`,
 		"apiServer: {host: \"https://a.example:6443\", port: 1}\n": `line 3: apiServer.host: "https://a.example:6443" is neither a DNS name nor an IPv6 address; leave out scheme and port`,
 		"apiServer: {host: \"fe80::1%eth0\", port: 1}\n":           `line 3: apiServer.host: "fe80::1%eth0" is neither a DNS name nor an IPv6 address; leave out scheme and port`,
+		"cluster: {nat64: {prefix: \"64:ff9b::1/96\"}}\n":          `line 3: cluster.nat64.prefix: "64:ff9b::1/96" is not an IPv6 prefix of 96 bits, such as 64:ff9b::/96`,
+		"cluster: {dns: {resolvers: [8.8.8.8]}}\n":                 `line 3: cluster.dns.resolvers[0]: "8.8.8.8" is not an IPv6 address`,
+		"cluster: {registriesWithoutIPv6: [\"ghcr.io/a\"]}\n":      `line 3: cluster.registriesWithoutIPv6[0]: "ghcr.io/a" must be a host name`,
 		"apiServer: {envFrom: merge}\n":                            `line 3: apiServer.envFrom: "merge" must be one of skip, inject`,
 		// pools
-		"pools: [{ipv6Pools: [a]}]\n":                                                       "line 3: pools[0]: each CNI has annotations of its own; set cluster.cni: calico",
-		"cluster: {cni: calico}\npools:\n- namespaces: [a]\n":                               "line 5: pools[0]: gives nothing; set ipv6Pools, addresses or ipFamilies",
-		"cluster: {cni: calico}\npools:\n- ipv6Pools: [10.0.0.0/8]\n":                       `line 5: pools[0].ipv6Pools[0]: "10.0.0.0/8" is not an IPv6 pool, Calico refuses the pod; give an IPv6 CIDR or the name of an IPPool`,
-		"cluster: {cni: calico}\npools:\n- ipv6Pools: [\"2001:db8::1\"]\n":                  `line 5: pools[0].ipv6Pools[0]: "2001:db8::1" is an address, the pool's whole CIDR is needed; add its prefix length`,
-		"cluster: {cni: calico}\npools:\n- ipv6Pools: [My Pool]\n":                          `line 5: pools[0].ipv6Pools[0]: "My Pool" is neither a CIDR nor the name of an IPPool`,
-		"cluster: {cni: calico}\npools:\n- addresses: [\"2001:db8::1\", \"2001:db8::2\"]\n": "line 5: pools[0].addresses: 2 addresses: a pod takes one IPv6 address; write one entry for each",
-		"cluster: {cni: calico}\npools:\n- addresses: [\"::\"]\n":                           `line 5: pools[0].addresses[0]: "::" is not an IPv6 address`,
-		"cluster: {cni: calico}\npools:\n- ipFamilies: [IPv4]\n":                            `line 5: pools[0].ipFamilies[0]: "IPv4" must be IPv6`,
+		"pools: [{ipv6Pools: [a]}]\n":                                                                        "line 3: pools[0]: each CNI has annotations of its own; set cluster.cni",
+		"cluster: {cni: calico}\npools:\n- namespaces: [a]\n":                                                "line 5: pools[0]: gives nothing; set ipv6Pools, addresses or ipFamilies",
+		"cluster: {cni: calico}\npools:\n- ipv6Pools: [10.0.0.0/8]\n":                                        `line 5: pools[0].ipv6Pools[0]: "10.0.0.0/8" is not an IPv6 pool, Calico refuses the pod; give an IPv6 CIDR or the name of an IPPool`,
+		"cluster: {cni: calico}\npools:\n- ipv6Pools: [\"2001:db8::1\"]\n":                                   `line 5: pools[0].ipv6Pools[0]: "2001:db8::1" is an address, the pool's whole CIDR is needed; add its prefix length`,
+		"cluster: {cni: calico}\npools:\n- ipv6Pools: [My Pool]\n":                                           `line 5: pools[0].ipv6Pools[0]: "My Pool" is neither a CIDR nor the name of an IPPool`,
+		"cluster: {cni: calico}\npools:\n- addresses: [\"2001:db8::1\", \"2001:db8::2\"]\n":                  "line 5: pools[0].addresses: 2 addresses: a pod takes one IPv6 address; write one entry for each",
+		"cluster: {cni: calico}\npools:\n- addresses: [\"::\"]\n":                                            `line 5: pools[0].addresses[0]: "::" is not an IPv6 address`,
+		"cluster: {cni: calico}\npools:\n- ipFamilies: [IPv4]\n":                                             `line 5: pools[0].ipFamilies[0]: "IPv4" must be IPv6`,
+		"cluster: {cni: calico}\npools:\n- {annotate: Pods, ipv6Pools: [a]}\n":                               `line 5: pools[0].annotate: "Pods" must be one of Pod, Namespace; did you mean "Pod"?`,
+		"cluster: {cni: calico}\npools:\n- {network: a/b, ipv6Pools: [a]}\n":                                 "line 5: pools[0].network: only ovn-kubernetes reads it; leave it out",
+		"cluster: {cni: calico}\npools:\n- annotate: Namespace\n  pods: {a: b}\n  ipv6Pools: [a]\n":          "line 6: pools[0].pods: a Namespace gives the same to all its pods; leave out pods or annotate",
+		"cluster: {cni: calico}\npools:\n- annotate: Namespace\n  addresses: [\"::1\"]\n":                    "line 6: pools[0].addresses: a Namespace gives the same to all its pods; leave out addresses or annotate",
+		"cluster: {cni: cilium}\npools:\n- ipv6Pools: [\"2001:db8::/64\"]\n":                                 `line 5: pools[0].ipv6Pools[0]: "2001:db8::/64" is no name of a CiliumPodIPPool`,
+		"cluster: {cni: cilium}\npools:\n- ipv6Pools: [a, b]\n":                                              "line 5: pools[0]: Cilium reads one pool; name one in ipv6Pools",
+		"cluster: {cni: cilium}\npools:\n- addresses: [\"2001:db8::1\"]\n":                                   "line 5: pools[0].addresses: Cilium has no annotation for one address; make a CiliumPodIPPool of it and name that in ipv6Pools",
+		"cluster: {cni: cilium}\npools:\n- ipFamilies: [IPv6]\n":                                             "line 5: pools[0].ipFamilies: Cilium has no annotation for families; leave it out",
+		"cluster: {cni: antrea}\npools:\n- addresses: [\"2001:db8::1\"]\n":                                   "line 5: pools[0]: Antrea takes an address from one IPPool; name that one in ipv6Pools",
+		"cluster: {cni: antrea}\npools:\n- ipv6Pools: [\" a\"]\n":                                            `line 5: pools[0].ipv6Pools[0]: " a" is no name of an IPPool`,
+		"cluster: {cni: kube-ovn}\npools:\n- ipv6Pools: [a, b]\n":                                            "line 5: pools[0]: Kube-OVN reads one pool; name one in ipv6Pools",
+		"cluster: {cni: kube-ovn}\npools:\n- {ipv6Pools: [a], addresses: [\"2001:db8::1\"]}\n":               "line 5: pools[0]: Kube-OVN reads no pool beside an address; give one of the two",
+		"cluster: {cni: kube-ovn}\npools:\n- {annotate: Namespace, ipv6Pools: [a]}\n":                        "line 5: pools[0].annotate: Kube-OVN writes the annotations of Namespaces itself; list them in spec.namespaces of the IPPool or Subnet",
+		"cluster: {cni: spiderpool}\npools:\n- ipv6Pools: [\"2001:db8::/64\"]\n":                             `line 5: pools[0].ipv6Pools[0]: "2001:db8::/64" is no name of a SpiderIPPool`,
+		"cluster: {cni: spiderpool}\npools:\n- addresses: [\"2001:db8::1\"]\n":                               "line 5: pools[0].addresses: Spiderpool has no annotation for one address; make a SpiderIPPool of it and name that in ipv6Pools",
+		"cluster: {cni: ovn-kubernetes}\npools:\n- ipv6Pools: [a]\n":                                         "line 5: pools[0].ipv6Pools: OVN-Kubernetes has no annotation for pools; make a UserDefinedNetwork, or give addresses",
+		"cluster: {cni: ovn-kubernetes}\npools:\n- addresses: [\"2001:db8::1\"]\n":                           `line 5: pools[0].addresses[0]: "2001:db8::1" needs the prefix length of its subnet; add it, such as /64`,
+		"cluster: {cni: ovn-kubernetes}\npools:\n- addresses: [\"10.0.0.1/24\"]\n":                           `line 5: pools[0].addresses[0]: "10.0.0.1/24" is not an IPv6 address with the prefix length of its subnet`,
+		"cluster: {cni: ovn-kubernetes}\npools:\n- {network: a, addresses: [\"2001:db8::1/64\"]}\n":          `line 5: pools[0].network: "a" must be "namespace/name" of the default network`,
+		"cluster: {cni: ovn-kubernetes}\npools:\n- {annotate: Namespace, addresses: [\"2001:db8::1/64\"]}\n": "line 5: pools[0].annotate: OVN-Kubernetes reads no annotation of a Namespace; make a UserDefinedNetwork there",
 		// exclude and exceptions
 		"exclude:\n  objects:\n  - kube-system/*\n": `line 5: exclude.objects[0]: "kube-system/*" must be "namespace/Kind/name"; * stands for any characters`,
 		"exceptions: [{}]\n":                        "line 3: exceptions[0]: an exception needs rule, objects, owner and reason",
@@ -212,7 +237,9 @@ func TestPolicyPage(t *testing.T) {
 			fields = append(fields, prefix+".<rule>.level", prefix+".<rule>.mutate")
 		case t.Kind() == reflect.Struct && t != reflect.TypeFor[HeadlessList]():
 			for f := range t.Fields() {
-				walk(f.Type, strings.TrimPrefix(prefix+"."+f.Tag.Get("yaml"), "."))
+				if f.IsExported() {
+					walk(f.Type, strings.TrimPrefix(prefix+"."+f.Tag.Get("yaml"), "."))
+				}
 			}
 		default:
 			fields = append(fields, prefix)

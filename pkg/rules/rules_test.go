@@ -29,6 +29,7 @@ type testCase struct {
 	raw     []byte // in.yaml as JSON
 	req     Request
 	policy  *Policy
+	set     *Set // made of policy when first asked
 	rule    string
 }
 
@@ -67,7 +68,10 @@ func (c *testCase) with(t *testing.T, raw []byte) *Request {
 
 // active returns the case's rule as the policy sets it, or nil if it does not look at the object.
 func (c *testCase) active(req *Request) *Active {
-	active, _ := NewSet(c.policy).Rules(req)
+	if c.set == nil {
+		c.set = NewSet(c.policy)
+	}
+	active, _ := c.set.Rules(req)
 	for _, a := range active {
 		if a.ID == c.rule {
 			return a
@@ -125,7 +129,7 @@ func loadCases(t *testing.T) []*testCase {
 			}
 		}
 		o := mustParse(t, c.raw)
-		c.req = Request{Operation: Create, Namespace: o.Namespace(), Subresource: strings.TrimSpace(c.file("subresource"))}
+		c.req = Request{Audit: true, Operation: Create, Namespace: o.Namespace(), Subresource: strings.TrimSpace(c.file("subresource"))}
 		if c.req.Namespace == "" {
 			c.req.Namespace = "default"
 		}
@@ -289,7 +293,7 @@ func lawPatch(t *testing.T, c *testCase, raw []byte) {
 	if !reflect.DeepEqual(mustParse(t, got).Root(), req.Object.Root()) {
 		t.Errorf("patch gives another object than the edits:\n%s\n%v", got, req.Object.Root())
 	}
-	if bytes.Contains(raw, []byte("9007199254740993")) && bytes.Count(got, []byte("9007199254740993")) != bytes.Count(raw, []byte("9007199254740993")) {
+	if bytes.Contains(raw, []byte("9007199254740993")) && bytes.Count(got, []byte("9007199254740993")) < bytes.Count(raw, []byte("9007199254740993")) {
 		t.Error("an unknown field or a large integer was lost")
 	}
 }

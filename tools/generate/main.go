@@ -4,7 +4,9 @@ package main
 
 import (
 	"bytes"
+	_ "embed"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -43,6 +45,7 @@ func generate() (map[string][]byte, error) {
 		files["docs/rules/"+r.ID+".md"] = page(r)
 	}
 	files["docs/listen.md"] = programs()
+	files["docs/export.md"] = exported()
 	var err error
 	files["config/webhook/registrations.yaml"], err = registrations()
 	for name, c := range map[string]struct{ kind, resource string }{
@@ -126,6 +129,69 @@ program's documentation or source says so. ↵ is a new line.
 	return b.Bytes()
 }
 
+// exported is the page of the rules that CEL can express.
+func exported() []byte {
+	var b, differences bytes.Buffer
+	b.WriteString("<!-- Generated from pkg/rules and tools/generate/export.md by `make generate`; do not edit. -->\n" + exportPage)
+	b.WriteString("| rule | exported as | test cases, those with another outcome |\n| --- | --- | --- |\n")
+	byReason := map[string][]string{}
+	var reasons []string
+	for _, r := range rules.All() {
+		link := fmt.Sprintf("[%s](rules/%s.md)", r.ID, r.ID)
+		if r.CEL == nil || r.CEL.Never != "" {
+			reason := "has not been written in CEL"
+			if r.CEL != nil {
+				reason = r.CEL.Never
+			}
+			if byReason[reason] == nil {
+				reasons = append(reasons, reason)
+			}
+			byReason[reason] = append(byReason[reason], link)
+			continue
+		}
+		var as []string
+		if r.Mutate {
+			as = append(as, "mutation")
+		}
+		if r.Level != rules.None {
+			as = append(as, r.Level.String()+" by default")
+		} else {
+			as = append(as, "warning")
+		}
+		if r.CEL.Needs != "" {
+			as = append(as, "needs "+r.CEL.Needs+" in the policy")
+		}
+		cases, _ := filepath.Glob("pkg/rules/testdata/" + r.ID + "/*.txtar")
+		if len(cases) == 0 { // the test of this command runs in its folder
+			cases, _ = filepath.Glob("../../pkg/rules/testdata/" + r.ID + "/*.txtar")
+		}
+		other := fmt.Sprintf("%d, ", len(cases))
+		if len(r.CEL.Cases) == 0 {
+			other += "none"
+		}
+		for i, name := range slices.Sorted(maps.Keys(r.CEL.Cases)) {
+			if i > 0 {
+				other += "; "
+			}
+			other += "`" + name + "`: " + r.CEL.Cases[name]
+		}
+		fmt.Fprintf(&b, "| %s | %s | %s |\n", link, strings.Join(as, ", "), other)
+		for _, d := range r.CEL.Differences {
+			fmt.Fprintf(&differences, "- %s: %s\n", link, d)
+		}
+	}
+	b.WriteString("\n## What single rules do otherwise than the webhook\n\n")
+	b.Write(differences.Bytes())
+	b.WriteString("\n## Not exported\n\n")
+	for _, reason := range reasons {
+		fmt.Fprintf(&b, "- %s: %s.\n", strings.Join(byReason[reason], ", "), reason)
+	}
+	return b.Bytes()
+}
+
+//go:embed export.md
+var exportPage string
+
 // code is a text as code in one cell of a table.
 func code(text string) string {
 	text = strings.Join(strings.Split(strings.TrimSpace(text), "\n"), " ↵ ")
@@ -157,7 +223,7 @@ func registrations() ([]byte, error) {
 			if t.Leaf && r.Mutate {
 				mutating = append(mutating, t)
 			}
-			if t.Subresource == "" && !t.Asked {
+			if t.Subresource == "" && !t.Asked && !t.AuditOnly {
 				validating = append(validating, t)
 			}
 		}
@@ -209,6 +275,10 @@ func conditions() []admissionregistrationv1.MatchCondition {
 	return []admissionregistrationv1.MatchCondition{
 		{Name: "not-a-mirror-pod", Expression: "!(has(object.metadata.annotations) && 'kubernetes.io/config.mirror' in object.metadata.annotations)"},
 		{Name: "not-a-root-ca", Expression: "!(request.kind.kind == 'ConfigMap' && request.name == 'kube-root-ca.crt')"},
+		// Controllers write these whenever a Pod becomes ready or not.
+		{Name: "not-an-ipv6-slice", Expression: "!(request.kind.kind == 'EndpointSlice' && object.addressType != 'IPv4')"},
+		{Name: "not-endpoints-without-ipv4", Expression: "!(request.kind.kind == 'Endpoints' && !(has(object.subsets) && object.subsets.exists(s, " +
+			"(has(s.addresses) && s.addresses.exists(a, a.ip.contains('.'))) || (has(s.notReadyAddresses) && s.notReadyAddresses.exists(a, a.ip.contains('.'))))))"},
 	}
 }
 

@@ -1,0 +1,76 @@
+package rules
+
+import (
+	"fmt"
+	"strings"
+)
+
+// probeHost judges the hosts that probes and lifecycle hooks name. The kubelet dials them from the node.
+//
+// Source: kubelet v1.37, pkg/kubelet/prober/prober.go and pkg/kubelet/lifecycle/handlers.go (the host defaults to the pod's
+// address); pkg/probe/http/request.go and pkg/probe/tcp/tcp.go (net.JoinHostPort, which puts brackets around the host).
+func probeHost() *Rule {
+	return &Rule{
+		ID: "probe-host", Since: "v0.1.0", Level: Deny,
+		Title:   "Probe or hook dials something else than the pod over IPv6",
+		Targets: podTargets(),
+		Check:   checkProbeHost,
+	}
+}
+
+// dialsByNode are the fields that name a host. A tcpSocket of a hook is accepted and never run; grpc has no host.
+var dialsByNode = [][]any{
+	{"livenessProbe", "httpGet"}, {"livenessProbe", "tcpSocket"},
+	{"readinessProbe", "httpGet"}, {"readinessProbe", "tcpSocket"},
+	{"startupProbe", "httpGet"}, {"startupProbe", "tcpSocket"},
+	{"lifecycle", "postStart", "httpGet"}, {"lifecycle", "preStop", "httpGet"},
+}
+
+func checkProbeHost(req *Request) []Finding {
+	o := req.Object
+	pod, ok := judgedPod(o)
+	if !ok {
+		return nil
+	}
+	hostNetwork := o.Bool(pod.With("spec", "hostNetwork")...)
+	var out []Finding
+	for _, c := range containers(o, pod) {
+		for _, at := range dialsByNode {
+			path := c.path.With(at...).With("host")
+			host := o.Str(path...)
+			if host == "" {
+				continue
+			}
+			f := Finding{Path: path, Subject: c.name, Value: host}
+			remove := func(o *Object) { o.Remove(path) }
+			switch {
+			case isLoopback(host) || isUnspecified(host) || host == "localhost":
+				if hostNetwork {
+					continue // the node is the pod
+				}
+				f.Limit = Warn
+				f.Message = fmt.Sprintf("%s is the node itself, which dials, not the pod; remove host", quote(host))
+				f.Fix = remove
+			case ipFamily(host) == "IPv4":
+				if c := req.Policy.Cluster; !c.nodesAreIPv6 || c.NAT64.CLAT {
+					f.Limit = Warn
+					f.Message = fmt.Sprintf("%s is IPv4, so not the pod, whatever answers the node there; remove host", quote(host))
+					break
+				}
+				f.Message = fmt.Sprintf("%s is IPv4, the node that dials it has IPv6 only; %s", quote(host),
+					insteadOf(req.Policy, host, "remove host, or give an IPv6 address"))
+			case strings.HasPrefix(host, "[") && ipFamily(strings.Trim(host, "[]")) == "IPv6":
+				bare := strings.Trim(host, "[]")
+				f.Message = fmt.Sprintf("%s gets a second pair of brackets from the kubelet, so it never connects; write %s", quote(host), quote(bare))
+				f.Fix = func(o *Object) { o.Set(path, bare) }
+			default:
+				continue
+			}
+			if !mayRepairPod(req) {
+				f.Fix = nil
+			}
+			out = append(out, f)
+		}
+	}
+	return out
+}
