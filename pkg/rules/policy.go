@@ -46,11 +46,11 @@ type Cluster struct {
 	Families []string `yaml:"families"`
 	Nodes    string   `yaml:"nodes"` // IPv6 (default) or DualStack
 
-	nodesAreIPv6 bool // said so, and not only by default: a denial must be certain
-	DNS      DNS      `yaml:"dns"`
-	CNI      string   `yaml:"cni"`    // one of cnis; annotations are written and judged for this CNI only
-	Multus   bool     `yaml:"multus"` // network selections are judged; OVN-Kubernetes reads them without it
-	NAT64    NAT64    `yaml:"nat64"`
+	nodesAreIPv6 bool   // said so, and not only by default: a denial must be certain
+	DNS          DNS    `yaml:"dns"`
+	CNI          string `yaml:"cni"`    // one of cnis; annotations are written and judged for this CNI only
+	Multus       bool   `yaml:"multus"` // network selections are judged; OVN-Kubernetes reads them without it
+	NAT64        NAT64  `yaml:"nat64"`
 	// RegistriesWithoutIPv6 are host names of image registries that no IPv6-only node reaches; nil: the list of the rule.
 	RegistriesWithoutIPv6 []string `yaml:"registriesWithoutIPv6"`
 }
