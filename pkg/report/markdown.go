@@ -24,17 +24,7 @@ const (
 func (r *Report) writeMarkdown(w io.Writer, o Options) error {
 	s := &r.Summary
 	b := &strings.Builder{}
-	b.WriteString("## Sixgate: ")
-	switch {
-	case s.ByLevel["deny"] > 0:
-		fmt.Fprintf(b, "%s on an IPv6-only cluster\n\n", count(s.ByLevel["deny"], "fault"))
-	case s.ByLevel["warn"] > 0:
-		b.WriteString("only warnings for an IPv6-only cluster\n\n")
-	case s.ExitCode == 3:
-		b.WriteString("not everything could be read\n\n")
-	default:
-		b.WriteString("nothing stands against an IPv6-only cluster\n\n")
-	}
+	fmt.Fprintf(b, "## Sixgate: %s\n\n", r.verdict())
 	if ready := s.Readiness.String(); ready != "" {
 		fmt.Fprintf(b, "**%s**\n\n", ready)
 	}
@@ -43,7 +33,7 @@ func (r *Report) writeMarkdown(w io.Writer, o Options) error {
 	if byRule := r.byRule(); len(byRule) > 0 {
 		b.WriteString("\n| rule | deny | warn | `sixgate fix` repairs |\n| --- | --: | --: | --: |\n")
 		for _, c := range byRule[:min(len(byRule), maxMarkdownRows)] {
-			fmt.Fprintf(b, "| [%s](%s) | %d | %d | %d |\n", c.rule, page(c.rule), c.deny, c.warn, c.fixable)
+			fmt.Fprintf(b, "| [%s](%s) | %d | %d | %d |\n", c.rule, rulePage(c.rule), c.deny, c.warn, c.fixable)
 		}
 		markdownMore(b, len(byRule), "rule")
 	}
@@ -102,7 +92,7 @@ func (o *Options) markdownRow(f *Finding) string {
 	if f.Repaired {
 		message += " (" + f.repair + ")"
 	}
-	return fmt.Sprintf("| %s | %s | %s | %s [%s](%s) |\n", level, where, markdownText(f.object()), markdownText(message), f.Rule, page(f.Rule))
+	return fmt.Sprintf("| %s | %s | %s | %s [%s](%s) |\n", level, where, markdownText(f.object()), markdownText(message), f.Rule, rulePage(f.Rule))
 }
 
 // markdownEscape takes from GFM's punctuation its meaning. A mention is only stopped by a character between @ and the name.

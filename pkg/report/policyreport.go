@@ -1,7 +1,9 @@
 package report
 
 import (
+	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -11,8 +13,6 @@ import (
 	openreports "github.com/openreports/reports-api/apis/openreports.io/v1alpha1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	"sigs.k8s.io/yaml"
 
 	"github.com/sixgate/sixgate/pkg/rules"
 )
@@ -56,7 +56,7 @@ func (r *Report) writePolicyReports(w io.Writer, o Options, api reportAPI) error
 		result.Properties = map[string]string{
 			"file": o.relative(f.File), "line": strconv.Itoa(f.Line), "column": strconv.Itoa(f.Column), "path": f.Path,
 			"fixable": strconv.FormatBool(f.Fixable), "repairedByWebhook": strconv.FormatBool(f.Repaired), "fingerprint": f.Fingerprint,
-			"help": page(f.Rule),
+			"help": rulePage(f.Rule),
 		}
 		results[f.Namespace] = append(results[f.Namespace], result)
 	}
@@ -66,6 +66,7 @@ func (r *Report) writePolicyReports(w io.Writer, o Options, api reportAPI) error
 		result.Result, result.Severity, result.Description = "skip", "info", Printable(s.Reason)
 		results[s.Namespace] = append(results[s.Namespace], result)
 	}
+	y := &yamlWriter{w: bufio.NewWriter(w)}
 	first := true // a document
 	for _, namespace := range slices.Sorted(maps.Keys(results)) {
 		all := results[namespace]
@@ -74,20 +75,14 @@ func (r *Report) writePolicyReports(w io.Writer, o Options, api reportAPI) error
 			if err != nil {
 				return err
 			}
-			data, err := api.document(namespace, part, pass[namespace], all[:n])
-			if err != nil {
-				return err
-			}
 			if !first {
-				data = append([]byte("---\n"), data...)
+				fmt.Fprintln(y.w, "---")
 			}
-			if _, err := w.Write(data); err != nil {
-				return err
-			}
+			y.write(api.document(namespace, part, pass[namespace], all[:n]))
 			first, all, pass[namespace] = false, all[n:], 0
 		}
 	}
-	return nil
+	return errors.Join(y.err, y.w.Flush())
 }
 
 func newResult(at At, rule string) openreports.ReportResult {
@@ -112,7 +107,7 @@ func fits(results []openreports.ReportResult) (int, error) {
 	return len(results), nil
 }
 
-func (api reportAPI) document(namespace string, part, pass int, results []openreports.ReportResult) ([]byte, error) {
+func (api reportAPI) document(namespace string, part, pass int, results []openreports.ReportResult) any {
 	report := openreports.Report{
 		TypeMeta: metav1.TypeMeta{APIVersion: api.version, Kind: api.namespaced},
 		ObjectMeta: metav1.ObjectMeta{
@@ -133,12 +128,11 @@ func (api reportAPI) document(namespace string, part, pass int, results []openre
 			report.Summary.Skip++
 		}
 	}
-	fields, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&report)
-	if err != nil {
-		return nil, err
+	if api.source {
+		return report
 	}
-	if !api.source {
-		delete(fields, "source")
-	}
-	return yaml.Marshal(fields)
+	return struct {
+		openreports.Report
+		NoSource string `json:"source,omitempty"` // the older API does not know it
+	}{Report: report}
 }

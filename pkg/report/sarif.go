@@ -144,7 +144,7 @@ func newSARIFRule(rule *rules.Rule) sarifRule {
 		ID: rule.ID, Name: rule.ID,
 		ShortDescription: sarifText{Text: rule.Title}, FullDescription: sarifText{Text: rule.Title},
 		Help:                 sarifText{Text: doc, Markdown: "# " + rule.ID + "\n\n" + rule.Title + ".\n\n" + doc},
-		HelpURI:              page(rule.ID),
+		HelpURI:              rulePage(rule.ID),
 		DefaultConfiguration: sarifLevel{sarifSeverity(rule.Level.String())},
 		Properties:           map[string]any{"tags": []string{"kubernetes", "ipv6"}, "precision": "high", "problem.severity": sarifSeverity(rule.Level.String())},
 	}

@@ -43,7 +43,7 @@ func (r *Report) byRule() []ruleCount {
 // namespaceName names the namespace of cluster-wide objects too.
 func namespaceName(s string) string {
 	if s == "" {
-		return "(cluster-wide)"
+		return clusterWide
 	}
 	return s
 }

@@ -40,13 +40,14 @@ type format struct {
 func formats() []format {
 	return []format{
 		{"text", (*Report).writeText},
-		{"json", func(r *Report, w io.Writer, _ Options) error { return r.writeJSON(w) }},
-		{"yaml", func(r *Report, w io.Writer, _ Options) error { return r.writeYAML(w) }},
+		{"json", (*Report).writeJSON},
+		{"yaml", (*Report).writeYAML},
 		{"sarif", (*Report).writeSARIF},
 		{"junit", (*Report).writeJUnit},
 		{"github", (*Report).writeGitHub},
 		{"gitlab", (*Report).writeGitLab},
 		{"markdown", (*Report).writeMarkdown},
+		{"html", (*Report).writeHTML},
 		{"openreports", func(r *Report, w io.Writer, o Options) error { return r.writePolicyReports(w, o, openReports) }},
 		{"policyreport", func(r *Report, w io.Writer, o Options) error { return r.writePolicyReports(w, o, policyReports) }},
 	}
@@ -99,8 +100,8 @@ func (o *Options) link(file string, line int) string {
 	return strings.NewReplacer("{file}", strings.TrimPrefix(o.uri(file), "./"), "{line}", strconv.Itoa(max(line, 1))).Replace(o.SourceURL)
 }
 
-// page is the documentation of a rule.
-func page(rule string) string { return Site + "/blob/main/docs/rules/" + rule + ".md" }
+// rulePage is the documentation of a rule.
+func rulePage(rule string) string { return Site + "/blob/main/docs/rules/" + rule + ".md" }
 
 // object names an object for people: "Service shop/web".
 func (a At) object() string {
