@@ -72,7 +72,11 @@ func splitHostPort(s string) (host, port string, ok bool) {
 		return host, port, ok
 	}
 	if i := strings.Index(s, "${"); i >= 0 && strings.Contains(s[i:], ":-") {
-		return "", "", false // a default value inside a shell variable has a colon of its own
+		// A default value inside a shell variable has a colon of its own: only host:${PORT:-80} can be told.
+		if i > 0 && s[i-1] == ':' && strings.IndexByte(s, ':') == i-1 && strings.IndexByte(s[i:], '}') == len(s)-i-1 {
+			return s[:i-1], s[i:], true
+		}
+		return "", "", false
 	}
 	host, port, colon := strings.Cut(s, ":")
 	if colon && strings.ContainsRune(port, ':') {

@@ -112,7 +112,7 @@ func jvmServers() []addressed {
 		{name: "Java applications", names: []string{"java"}, flags: []string{"server.address", "management.server.address", "Dserver.address", "Dquarkus.http.host"},
 			vars: []string{"MANAGEMENT_SERVER_ADDRESS", "QUARKUS_HTTP_HOST", "MICRONAUT_SERVER_HOST"}, source: "Spring Boot and Quarkus, their lists of properties; OpenJDK was run",
 			cases: springCases(),
-			keys:  []string{"application*.properties", "application*.y*ml", "bootstrap*.y*ml"}, files: each(springFiles)},
+			keys:  []string{"application*.properties", "application*.y*ml", "bootstrap*.y*ml"}, gist: []string{"address", "quarkus"}, files: each(springFiles)},
 		{name: "Kafka", names: []string{"kafka-server-start.sh", "kafka-server-start"}, images: []string{"kafka", "cp-kafka", "cp-server", "confluent-local"},
 			vars: []string{"KAFKA_LISTENERS", "KAFKA_CFG_LISTENERS"}, port: "9092", source: "kafka.apache.org/documentation, listeners, which the images set from these variables; the JVM was run",
 			cases: append(kafkaCases(), Case{Config: "KAFKA_LISTENERS=PLAINTEXT://:9092,CONTROLLER://10.1.2.3:9093 kafka-server-start.sh", Port: "9093", Binds: IPv4, NoFix: true, NotRun: "not in Debian"}),
@@ -121,8 +121,8 @@ func jvmServers() []addressed {
 		{name: "Keycloak", names: []string{"kc.sh"}, images: []string{"keycloak"}, flags: []string{"http-host"}, vars: []string{"KC_HTTP_HOST"}},
 		{name: "Solr", names: []string{"solr", "solr-foreground"}, images: []string{"solr"}, vars: []string{"SOLR_JETTY_HOST"}, port: "8983"},
 		{name: "Logstash", names: []string{"logstash"}, images: []string{"logstash"}, flags: []string{"api.http.host", "http.host"}, vars: []string{"API_HTTP_HOST", "HTTP_HOST"}},
-		{name: "JVM servers without an address", names: []string{"rmiregistry", "catalina.sh", "zkServer.sh", "neo4j", "nifi.sh", "standalone.sh", "jetty.sh", "activemq", "artemis"},
-			images: []string{"tomcat", "zookeeper", "cp-zookeeper", "neo4j", "nifi", "wildfly", "jboss-webserver", "jetty", "nexus3", "sonarqube", "activemq-classic", "activemq-artemis", "trino", "flink", "spark", "hazelcast"}},
+		{name: "JVM servers without an address", names: []string{"rmiregistry", "catalina.sh", "zkServer.sh", "neo4j", "nifi.sh", "jetty.sh", "activemq", "artemis"},
+			images: []string{"tomcat", "zookeeper", "cp-zookeeper", "neo4j", "nifi", "jboss-webserver", "jetty", "nexus3", "sonarqube", "activemq-classic", "activemq-artemis", "trino", "flink", "spark", "hazelcast"}},
 	}
 	for i := range all {
 		all[i].rule = "listen-java"

@@ -129,6 +129,9 @@ func apacheListen(value string) Listener {
 
 // apacheRun reads httpd -c "Listen 80": directives that are read after, or with -C before, the files.
 func apacheRun(c *Command) []Listener {
+	if c.Has("-t", "-S", "-v", "-V", "-l", "-L", "-M", "configtest") {
+		return nil // it only tests or shows
+	}
 	var out []Listener
 	for _, f := range c.Flags("-c", "-C") {
 		words := strings.Fields(f.Text)

@@ -192,7 +192,7 @@ var emqxVariable = regexp.MustCompile(`^EMQX_(LISTENERS__(TCP|SSL|WS|WSS)__\w+?|
 
 func emqxBind(text string) (t together, port string) {
 	host, port, ok := splitHostPort(text)
-	if !ok || host == "" || port == "" {
+	if !ok || host == "" || !isPort(port) {
 		return together{first: text}, ""
 	}
 	return stack{IPv4, Dual, Unknown, Unknown}.together([]string{host}), port
@@ -227,11 +227,12 @@ func emqxFile(f File) []Listener {
 	var out []Listener
 	dashboard := false
 	for _, s := range settings(f.Text, "#", false) {
-		switch key := s.key.text; {
-		case strings.HasPrefix(key, "dashboard"):
-			dashboard = true
-		case strings.HasPrefix(key, "listeners"):
-			dashboard = false
+		key := s.key.text
+		if strings.HasPrefix(key, "//") {
+			continue // a comment of HOCON
+		}
+		if s.key.start == 0 || f.Text[s.key.start-1] == '\n' { // no key of a block
+			dashboard = strings.HasPrefix(key, "dashboard") || dashboard && strings.HasPrefix(key, "}")
 		}
 		if s.key.text != "bind" && !strings.HasSuffix(s.key.text, ".bind") && !strings.HasSuffix(s.key.text, " bind") {
 			continue
@@ -258,6 +259,9 @@ func emqxCases() []Case {
 		{Config: "EMQX_DASHBOARD__LISTENERS__HTTP__BIND=0.0.0.0:18083 emqx foreground", Port: "18083", Binds: IPv4, NoFix: true},
 		{File: "emqx.conf", Config: "listeners.tcp.default {\n  bind = \"0.0.0.0:1883\"\n}\n", Port: "1883", Binds: IPv4},
 		{File: "emqx.conf", Config: "listeners.tcp.default.bind = \"[::]:1883\"\n# bind = \"0.0.0.0:1883\"\n", Port: "1883", Binds: Dual},
+		{File: "emqx.conf", Config: "listeners.tcp.default {\n  // bind = \"0.0.0.0:1883\"\n  bind = \"[::]:1883\"\n}\n", Port: "1883", Binds: Dual},
+		{File: "emqx.conf", Config: "dashboard {\n  listeners.http {\n    bind = \"0.0.0.0:18083\"\n  }\n}\n", Port: "18083", Binds: IPv4, NoFix: true},
+		{File: "emqx.conf", Config: "listeners.tcp.default { bind = 0.0.0.0:1883 }\n", Port: "1883"},
 		{File: "emqx.conf", Config: "listeners.tcp.default { bind = 1883 }\n", Port: "1883"},
 	}
 	for i := range out {

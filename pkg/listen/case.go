@@ -91,6 +91,9 @@ func Words(line string) []string {
 	syntax.Walk(file, func(n syntax.Node) bool {
 		switch n := n.(type) {
 		case *syntax.Assign:
+			if n.Name == nil {
+				return true // an argument of export and its like
+			}
 			text := n.Name.Value + "="
 			if n.Value != nil {
 				text += w.shellWord(n.Value).Text

@@ -72,7 +72,11 @@ func ipv4Networks(s string) bool {
 
 func cephRun(c *Command) []Listener {
 	var out []Listener
-	for _, f := range c.Flags("--ms-bind-ipv6", "--ms_bind_ipv6") {
+	if c.Has("--mkfs") {
+		return nil // it only makes the store
+	}
+	binds := c.Flags("--ms-bind-ipv6", "--ms_bind_ipv6")
+	for _, f := range binds[max(len(binds)-1, 0):] { // the last counts
 		if isNo(f.Text) {
 			out = append(out, f.Listener(f.String(), "", "", IPv4).orElse("use --ms-bind-ipv6=true and --ms-bind-ipv4=false"))
 		} else if isYes(f.Text) {
@@ -97,7 +101,7 @@ func cephCases() []Case {
 	}
 	return []Case{
 		c("ceph.conf", "ms_bind_ipv6 = false", IPv4, true), c("ceph.conf", "ms bind ipv6 = false\n[osd]\nosd_memory_target = 1", IPv4, false), c("config", "public_network = 10.1.0.0/16, 10.2.0.0/16", IPv4, true),
-		c("ceph.conf", "ms_bind_ipv6 = true\npublic_network = 10.1.0.0/16\n[mon]\nx = 1", IPv4, false), c("ceph.conf", "ms_bind_ipv6 = true\nms_bind_ipv4 = false\npublic_network = fd00::/64", IPv6, false),
+		c("ceph.conf", "ms_bind_ipv6 = true\npublic_network = 10.1.0.0/16\n[mon]\nx = 1", IPv4, true), c("ceph.conf", "ms_bind_ipv6 = true\nms_bind_ipv4 = false\npublic_network = fd00::/64", IPv6, false),
 		c("ceph.conf", "ms_bind_ipv6 = true", Dual, false), c("ceph.conf", "ms_bind_ipv4 = true", Unknown, false), c("ceph.conf", "public_network = 10.1.0.0/16, fd00::/64", Unknown, false),
 		c("ceph.conf", "mon_host = 10.1.2.3", Unknown, false), run("--ms-bind-ipv6=false", IPv4), run("--ms-bind-ipv4=false --ms-bind-ipv6=true", IPv6), run("--public-addr=10.1.2.3", IPv4),
 		run("'--public-addr=$(ROOK_POD_IP)'", Unknown),

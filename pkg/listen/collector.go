@@ -162,10 +162,9 @@ func fluentdFile(f File) []Listener {
 			depth--
 		case strings.HasPrefix(name, "<"):
 			depth++
-		case depth != 1 || len(d.args) == 0 || len(d.args) > 1 && name != "bind":
-			if depth == 1 && name == "@include" {
-				return nil
-			}
+		case depth == 1 && name == "@include":
+			return nil // it may have the bind
+		case depth != 1 || len(d.args) != 1 && name != "bind":
 		case name == "@type" || name == "type":
 			kind = &directives[i]
 		case name == "bind":
@@ -192,9 +191,9 @@ func fluentdSource(f File, source lineDirective, kind, bind, port *lineDirective
 	if bind == nil {
 		return []Listener{at(f, kind.name.start, Listener{Text: kind.source(f), Port: number, Family: IPv4}).orElse(advice)}
 	}
-	host := bind.args[0].text
-	if len(bind.args) > 1 {
-		host = bind.source(f) // Ruby in quotes
+	host := bind.source(f) // Ruby, if it is more than one word
+	if len(bind.args) == 1 {
+		host = bind.args[0].text
 	}
 	return []Listener{at(f, bind.name.start, Listener{Text: bind.source(f), Address: host, Port: number, Family: split.family(host)}).orElse(advice)}
 }

@@ -32,6 +32,7 @@ type Command struct {
 	Args    []*Word  // without the executable
 	Env     []EnvVar // of the container, then assignments of the shell, so the last one counts
 	Doubt   string   // why the command may not be run; "" if it certainly is
+	rule    string   // of the program whose own the executable or image is; "" if that is not known
 }
 
 // An EnvVar is a variable that a Command sees.
@@ -146,6 +147,9 @@ func (c *Command) programs() []int {
 	if c.Program != "" {
 		own = x.names[c.Program]
 	}
+	if len(own) > 0 {
+		c.rule = x.programs[own[0]].Rule
+	}
 	if slices.ContainsFunc(own, func(i int) bool { return x.programs[i].Run == nil }) {
 		own = slices.DeleteFunc(slices.Clone(own), func(i int) bool { return x.programs[i].Run == nil })
 	}
@@ -174,7 +178,8 @@ func (p *Process) commands() []*Command {
 		c.Env = append(c.Env, e)
 	}
 	var words []*Word
-	for _, f := range append(slices.Clone(p.Command), p.Args...) {
+	all := append(slices.Clone(p.Command), p.Args...)
+	for _, f := range all[:min(len(all), maxArguments)] {
 		words = append(words, plainWord(f))
 	}
 	if len(p.Command) > 0 {
@@ -188,8 +193,11 @@ func (p *Process) commands() []*Command {
 	return []*Command{c}
 }
 
-// maxVariables is how many variables of a container are read.
-const maxVariables = 1000
+// What is read of a container; nobody writes more.
+const (
+	maxVariables = 1000
+	maxArguments = 10000
+)
 
 // imageName is the last path element of an image reference, without tag and digest.
 func imageName(image string) string {
@@ -229,7 +237,7 @@ func (c *Command) unwrap(argv []*Word) []*Command {
 				if strings.HasPrefix(w.Text, "-") && !strings.HasPrefix(w.Text, "--") && strings.HasSuffix(w.Text, "c") && i+1 < len(rest) {
 					return c.script(rest[i+1])
 				}
-				if !strings.HasPrefix(w.Text, "-") {
+				if !strings.HasPrefix(w.Text, "-") && (i == 0 || !strings.HasSuffix(rest[i-1].Text, "o")) { // -o pipefail
 					break
 				}
 			}
@@ -252,13 +260,29 @@ func (c *Command) unwrap(argv []*Word) []*Command {
 		case strings.HasSuffix(name, "entrypoint.sh") && len(rest) > 0 && knownProgram(base(rest[0].Text)):
 			argv = rest // as official images do
 			continue
+		case (name == "yarn" || name == "pnpm") && len(rest) > 0 && knownProgram(base(rest[0].Text)):
+			argv = rest
+			continue
+		case (name == "timeout" || name == "numactl" || name == "nice") && len(rest) > 0:
+			i := slices.IndexFunc(rest[:min(len(rest), 5)], func(w *Word) bool { return knownProgram(base(w.Text)) })
+			if i >= 0 {
+				argv = rest[i:]
+				continue
+			}
 		case (name == "gosu" || name == "su-exec" || name == "chpst") && len(rest) > 0:
 			argv = rest[1:]
 			continue
 		case (name == "bundle" || name == "npm" || name == "yarn" || name == "pnpm") && len(rest) > 1 && rest[0].Text == "exec",
-			(name == "poetry" || name == "pipenv" || name == "uv" || name == "conda") && len(rest) > 1 && rest[0].Text == "run":
+			(name == "poetry" || name == "pipenv" || name == "uv" || name == "conda") && len(rest) > 1 && rest[0].Text == "run",
+			name == "newrelic-admin" && len(rest) > 1 && rest[0].Text == "run-program":
 			if argv = rest[1:]; len(argv) > 1 && argv[0].Text == "--" {
 				argv = argv[1:]
+			}
+			// Options of the runner, some with a value: uv run --no-sync uvicorn.
+			for i := 0; i < len(argv) && strings.HasPrefix(argv[0].Text, "-"); i++ {
+				if i > 0 && knownProgram(base(argv[i].Text)) {
+					argv = argv[i:]
+				}
 			}
 			continue
 		case name == "npx" && len(rest) > 0 && !strings.HasPrefix(rest[0].Text, "-"):
@@ -295,10 +319,23 @@ func (c *Command) script(w *Word) []*Command {
 	}
 	env := slices.Clip(c.Env)
 	var out []*Command
-	syntax.Walk(file, func(n syntax.Node) bool {
+	forget := func(n syntax.Node) bool { // what n sets is not known
+		if a, ok := n.(*syntax.Assign); ok && a.Name != nil {
+			env = append(env, EnvVar{Name: a.Name.Value})
+		}
+		return true
+	}
+	var visit func(n syntax.Node) bool
+	visit = func(n syntax.Node) bool {
 		switch n := n.(type) {
+		case *syntax.BinaryCmd:
+			if n.Op == syntax.OrStmt || n.Op == syntax.AndStmt && isCondition(n.X) {
+				syntax.Walk(n.X, visit)
+				syntax.Walk(n.Y, forget)
+				return false
+			}
 		case *syntax.IfClause, *syntax.CaseClause, *syntax.WhileClause, *syntax.ForClause, *syntax.FuncDecl, *syntax.CmdSubst, *syntax.ProcSubst, *syntax.TestClause:
-			_ = n
+			syntax.Walk(n, forget)
 			return false // whether it runs depends on what it meets
 		case *syntax.DeclClause:
 			if n.Variant.Value == "export" {
@@ -310,6 +347,11 @@ func (c *Command) script(w *Word) []*Command {
 				env = append(env, assigned...)
 				return true
 			}
+			if name := n.Args[0].Lit(); name == "unset" || name == "read" {
+				for _, a := range n.Args[1:] {
+					env = append(env, EnvVar{Name: a.Lit()})
+				}
+			}
 			sub := &Command{Image: c.Image, Exec: w.shellWord(n.Args[0]), Env: append(slices.Clip(env), assigned...), Doubt: c.Doubt}
 			var argv []*Word
 			for _, a := range n.Args {
@@ -320,8 +362,27 @@ func (c *Command) script(w *Word) []*Command {
 			}
 		}
 		return true
-	})
+	}
+	for _, s := range file.Stmts {
+		syntax.Walk(s, visit)
+		if call, ok := s.Cmd.(*syntax.CallExpr); ok && !s.Background && len(call.Args) > 1 && call.Args[0].Lit() == "exec" {
+			break // the shell ends here
+		}
+	}
 	return out
+}
+
+// isCondition reports whether a statement is there for its exit status: [ -f x ] && app.
+func isCondition(s *syntax.Stmt) bool {
+	switch c := s.Cmd.(type) {
+	case *syntax.TestClause, *syntax.ArithmCmd:
+		return true
+	case *syntax.CallExpr:
+		return s.Negated || len(c.Args) > 0 && slices.Contains([]string{"[", "test", "grep", "command", "which", "type"}, c.Args[0].Lit())
+	case *syntax.BinaryCmd:
+		return isCondition(c.Y) || c.Op == syntax.AndStmt && isCondition(c.X)
+	}
+	return s.Negated
 }
 
 const maxCommands = 1000
@@ -476,6 +537,31 @@ func (c *Command) Var(name string) (w *Word, set bool) {
 		}
 	}
 	return nil, false
+}
+
+// expanded is the variable that a word consists of, where its value is known; else the word. In a shell that is $NAME, elsewhere
+// Kubernetes' $(NAME). It is read, never changed: who else reads the variable is not known. doubt is what the rest of a shell script
+// may do to it.
+func (c *Command) expanded(w *Word) (value *Word, doubt string) {
+	name, ok := strings.CutPrefix(w.Text, "$")
+	switch {
+	case !ok || len(w.parts) != 1 || w.parts[0].quote == '\'':
+		return w, ""
+	case strings.HasPrefix(name, "(") && strings.HasSuffix(name, ")"), w.shell && strings.HasPrefix(name, "{") && strings.HasSuffix(name, "}"):
+		name = name[1 : len(name)-1]
+	case !w.shell:
+		return w, ""
+	}
+	v, _ := c.Var(name)
+	if v == nil || v.Text == "" || strings.Contains(v.Text, "$") {
+		return w, ""
+	}
+	if w.shell && !strings.HasPrefix(w.Text, "$(") {
+		doubt = "the script sets " + oneLine(name) + " otherwise"
+	}
+	read := *v
+	read.parts = nil
+	return &read, doubt
 }
 
 // mentions reports whether an argument or variable has a word in it.

@@ -10,6 +10,9 @@ import (
 var ldap = stack{IPv4, IPv6, Dual, Dual}
 
 func slapdRun(c *Command) []Listener {
+	if slices.ContainsFunc(c.Args, func(w *Word) bool { return strings.HasPrefix(w.Text, "-T") }) {
+		return nil // slaptest and the like
+	}
 	var out []Listener
 	for _, f := range c.Flags("-h") {
 		rest := f.Text
@@ -143,6 +146,9 @@ func sshHost(s string) (host, port string, ok bool) {
 }
 
 func sshdRun(c *Command) []Listener {
+	if c.Has("-t", "-T", "-G") {
+		return nil // it only tests or shows
+	}
 	var out []Listener
 	for _, w := range c.Args {
 		if w.Text == "-4" {

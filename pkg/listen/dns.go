@@ -116,6 +116,7 @@ type bindList struct {
 	port        string
 	family      Family // IPv4, IPv6, Loopback; Unknown: nothing, or who knows
 	nothing     bool
+	special     bool // for DNS over TLS or HTTPS
 }
 
 func bindFile(f File) []Listener {
@@ -156,8 +157,11 @@ func bindFile(f File) []Listener {
 func readBindList(tokens []span, i int) (bindList, int) {
 	l := bindList{start: tokens[i].start, six: tokens[i].text == "listen-on-v6", nothing: true}
 	for i++; i < len(tokens) && tokens[i].text != "{"; i++ {
-		if tokens[i-1].text == "port" {
+		switch {
+		case tokens[i-1].text == "port":
 			l.port = tokens[i].text
+		case tokens[i].text == "tls" || tokens[i].text == "http" || tokens[i].text == "proxy":
+			l.special = true
 		}
 	}
 	if i == len(tokens) {
@@ -246,8 +250,17 @@ func judgeBind(f File, lists []bindList, port string) []Listener {
 			judged = judged.orElse(`use "listen-on-v6 { any; };"`, Edit{f.Name, l.open, l.close, " any; "})
 		default:
 			line := "listen-on-v6 port " + l.port + " { any; };"
-			end := l.end + strings.IndexByte(f.Text[l.end:]+";", ';') + 1
-			judged = judged.orElse(`add "`+line+`"`, addLine(f, min(end, len(f.Text)), line))
+			at := min(l.end+strings.IndexByte(f.Text[l.end:]+";", ';')+1, len(f.Text))
+			edits := []Edit{addLine(f, at, line)}
+			if any6 && l.port != port {
+				// The first listen-on-v6 ends the default one.
+				first := min(lists[0].end+strings.IndexByte(f.Text[lists[0].end:]+";", ';')+1, len(f.Text))
+				edits = append(edits, addLine(f, first, "listen-on-v6 port "+port+" { any; };"))
+			}
+			judged = judged.orElse(`add "`+line+`"`, edits...)
+			if l.special {
+				judged.Edits = nil
+			}
 		}
 		out = append(out, judged)
 	}
@@ -293,6 +306,9 @@ func bindTokens(text string) []span {
 }
 
 func bindRun(c *Command) []Listener {
+	if c.Has("-V", "-v") {
+		return nil
+	}
 	for _, w := range c.Args {
 		if w.Text == "-4" {
 			l := w.Listener("-4", "", "", IPv4)
@@ -347,6 +363,9 @@ func dnsmasqFile(f File) []Listener {
 	}
 	out = siblings(out)
 	for i := range out {
+		if len(addresses) > 1 {
+			out[i].Edits = nil // dnsmasq would answer on the others only
+		}
 		if out[i].Fault != None && doubt != "" {
 			out[i].Doubt, out[i].Edits = doubt, nil
 		}
@@ -363,6 +382,9 @@ func dnsmasqFamily(host string, bind bool) Family {
 }
 
 func dnsmasqRun(c *Command) []Listener {
+	if c.Has("--test") {
+		return nil
+	}
 	bind, port := c.Has("--bind-interfaces", "-z"), "53"
 	for _, p := range c.Flags("--port", "-p") {
 		port = p.Text
@@ -371,7 +393,11 @@ func dnsmasqRun(c *Command) []Listener {
 	for _, a := range c.Flags("--listen-address", "-a") {
 		for _, host := range strings.SplitN(a.Text, ",", 10) {
 			l := a.Listener(a.String(), host, port, dnsmasqFamily(host, bind))
-			out = append(out, l.orElse("remove it: dnsmasq listens on all addresses then"))
+			l = l.orElse("remove it: dnsmasq listens on all addresses then")
+			if l.Fault != None && len(c.Flags("--interface", "-i")) > 0 {
+				l.Doubt = "an address of the interface is IPv6"
+			}
+			out = append(out, l)
 		}
 	}
 	return siblings(out)

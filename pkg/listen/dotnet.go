@@ -49,12 +49,12 @@ func kestrelURLs(prefix string, w *Word) []Listener {
 		out = append(out, kestrelURL(prefix, w, from, to)...)
 		from = to + 1
 	}
-	return out
+	return beside(out)
 }
 
 func kestrelRun(c *Command) []Listener {
-	if f := values(c.Flags("--urls")); len(f) > 0 && c.Program == "dotnet" {
-		return kestrelURLs("--urls ", f[len(f)-1].Word)
+	if c.Program == "dotnet" && len(c.Args) > 0 && slices.Contains([]string{"build", "clean", "ef", "format", "nuget", "pack", "publish", "restore", "test", "tool"}, c.Args[0].Text) {
+		return nil
 	}
 	var out []Listener
 	endpoints := false
@@ -73,16 +73,29 @@ func kestrelRun(c *Command) []Listener {
 	if endpoints {
 		return out // they override URLs
 	}
-	for _, name := range []string{"ASPNETCORE_URLS", "DOTNET_URLS", "URLS"} {
-		if w, _ := c.Var(name); w != nil {
-			urls := kestrelURLs(name+"=", w)
-			if name == "URLS" && c.Program != "dotnet" {
-				urls = doubted(wildcardsOf(urls), "the program is not .NET")
-			}
-			out = append(out, urls...)
+	if f := values(c.Flags("--urls")); len(f) > 0 {
+		if c.Program != "dotnet" {
+			return nil // it may be .NET, and then overrides the variables
 		}
+		return kestrelURLs("--urls ", f[len(f)-1].Word)
 	}
-	return out
+	for _, name := range []string{"ASPNETCORE_URLS", "DOTNET_URLS", "URLS"} { // the first that is set counts
+		w, set := c.Var(name)
+		if !set {
+			continue
+		}
+		if w == nil {
+			return nil
+		}
+		urls := kestrelURLs(name+"=", w)
+		if name == "URLS" && c.Program != "dotnet" {
+			urls = doubted(wildcardsOf(urls), "the program is not .NET")
+		} else if _, both := c.Var("URLS"); both && name != "URLS" {
+			urls = doubted(urls, "URLS counts more")
+		}
+		return urls
+	}
+	return nil
 }
 
 // kestrelFile reads appsettings.json: "Urls", and the endpoints of "Kestrel".
@@ -100,12 +113,15 @@ func kestrelFile(f File) []Listener {
 		w := &Word{Text: n.str(), file: f.Name, base: f.Text, parts: []part{{0, start, len(n.str()), 0}}}
 		out = append(out, kestrelURLs(prefix, w)...)
 	}
-	endpoints := docs[0].get("Kestrel", "Endpoints").keys()
+	endpoints := append(docs[0].get("Kestrel", "Endpoints").keys(), docs[0].get("Kestrel", "EndPoints").keys()...)
 	for _, e := range endpoints[:min(len(endpoints), maxAddresses)] {
 		read("Url: ", e.value.get("Url"))
 	}
 	if len(out) == 0 {
 		read("Urls: ", docs[0].get("Urls"))
+	}
+	if strings.EqualFold(f.Name, "appsettings.Development.json") {
+		out = doubted(out, "the environment is not Development")
 	}
 	return out
 }
@@ -129,6 +145,13 @@ func kestrelCases() []Case {
 		{Config: "Kestrel__Endpoints__Http__Url=http://0.0.0.0:8000 dotnet app.dll", Port: "8000"},
 		{File: "appsettings.json", Config: "{\n  \"Kestrel\": {\n    \"Endpoints\": {\"Http\": {\"Url\": \"http://0.0.0.0:8000\"}}\n  }\n}\n", Port: "8000", Binds: IPv4},
 		{File: "appsettings.Production.json", Config: "{\"Urls\": \"http://0.0.0.0:8000;https://+:8443\", \"AllowedHosts\": \"*\"}\n", Port: "8000", Binds: IPv4},
+		{Config: "Kestrel__Endpoints__Http__Url=http://+:8000 dotnet app.dll --urls http://0.0.0.0:8001", Port: "8001"},
+		{Config: "ASPNETCORE_URLS=http://+:8000 DOTNET_URLS=http://0.0.0.0:8000 dotnet app.dll", Port: "8000", Binds: Dual},
+		{Config: "ASPNETCORE_URLS=http://0.0.0.0:8000 ./app --urls http://+:8000", Port: "8000"},
+		{Config: "ASPNETCORE_URLS=http://0.0.0.0:8000 dotnet ef database update", Port: "8000"},
+		{Config: "ASPNETCORE_URLS='http://0.0.0.0:8000;http://[::]:8000' dotnet app.dll", Port: "8000", Binds: Dual},
+		{File: "appsettings.json", Config: "{\"Kestrel\": {\"EndPoints\": {\"Http\": {\"Url\": \"http://0.0.0.0:8000\"}}}}\n", Port: "8000", Binds: IPv4},
+		{File: "appsettings.Development.json", Config: "{\"Urls\": \"http://0.0.0.0:8000\"}\n", Port: "8000", Binds: IPv4, Doubt: true},
 		{File: "appsettings.json", Config: "{\"Urls\": \"http://+:8000\", \"Backend\": \"http://0.0.0.0:9000\"}\n", Port: "8000", Binds: Dual},
 	}
 	for i := range out {

@@ -9,13 +9,16 @@ import (
 )
 
 // An unused name is that of a backup, sample or document, which no server is told to load.
-var unused = regexp.MustCompile(`(?i)([-_.](bak|backup|old|orig|save|rpmsave|rpmnew|dist|disabled|documented|samples?|examples?)(\.(conf|cfg|cf|cnf|ini|xml|ya?ml|json|toml))?|\.default|~|\.(md|txt|rst|adoc|html?))$|^(samples?|examples?)[-_]|^(readme|notes|changelog)`)
+var unused = regexp.MustCompile(`(?i)([-_.](bak|backup|old|orig|save|rpmsave|rpmnew|dist|disabled|documented|proto|samples?|examples?)(\.(conf|cfg|cf|cnf|ini|xml|ya?ml|json|toml))?|\.default|~|\.(md|txt|rst|adoc|html?))$|^(samples?|examples?)[-_]|^(readme|notes|changelog)`)
 
 // A template has markup of Go, Jinja or ERB.
 var template = regexp.MustCompile(`\{\{|\{%-? |<%[-= \n]`)
 
 // An include is a line that reads another file, in the formats of includers; its first group is what is read.
 var include = regexp.MustCompile(`(?im)^[ \t]*(?:!?include(?:_try|optional|-toplevel)?|@include|conf-dir|conf-file|&include|&merge)[ \t]*[ \t:=][ \t]*"?([^"\s,]+)`)
+
+// A loopbackPort is an address that is dialled, or bound if the first group is there.
+var loopbackPort = regexp.MustCompile(`(listen\s+)?(?:\b127\.0\.0\.1|\blocalhost|\[::1\]):([0-9]+)`)
 
 // includers are programs where an included file may change what the including one binds. nginx resolves its includes itself.
 var includers = []string{"Apache httpd", "PHP-FPM", "Squid", "stunnel", "Dovecot", "Unbound", "dnsmasq", "OpenSSH", "rsync"}
@@ -24,16 +27,24 @@ var includers = []string{"Apache httpd", "PHP-FPM", "Squid", "stunnel", "Dovecot
 // file brings IPv6.
 func doubtFiles(p Program, files []File, found []Listener) []Listener {
 	doubts := map[string]string{} // by file
+	var local map[string][]string
 	for i, l := range found {
 		if l.Fault == None || l.Doubt != "" {
 			continue
+		}
+		if local == nil {
+			local = dialled(files)
 		}
 		doubt, known := doubts[l.File]
 		if at := slices.IndexFunc(files, func(f File) bool { return f.Name == l.File }); !known && at >= 0 {
 			doubt = doubtFile(p, files[at], files, found)
 			doubts[l.File] = doubt
 		}
-		if found[i].Doubt = doubt; doubt != "" || p.Name == "nginx" || l.Fault != IPv4Only {
+		if doubt == "" && slices.ContainsFunc(local[l.Port], func(file string) bool { return file != l.File }) {
+			found[i].Doubt = "only a neighbour in the pod dials it"
+			continue
+		}
+		if found[i].Doubt = doubt; doubt != "" || p.Name == nginxProgram || l.Fault != IPv4Only {
 			continue
 		}
 		// Programs that load all files of a folder.
@@ -45,6 +56,19 @@ func doubtFiles(p Program, files []File, found []Listener) []Listener {
 		}
 	}
 	return found
+}
+
+// dialled are the ports that files dial over loopback, as a web server does its PHP-FPM, with the files that do.
+func dialled(files []File) map[string][]string {
+	out := map[string][]string{}
+	for _, f := range files {
+		for _, m := range loopbackPort.FindAllStringSubmatch(f.Text, maxBinds) {
+			if m[1] == "" && !slices.Contains(out[m[2]], f.Name) {
+				out[m[2]] = append(out[m[2]], f.Name)
+			}
+		}
+	}
+	return out
 }
 
 func doubtFile(p Program, f File, files []File, found []Listener) string {

@@ -103,7 +103,8 @@ func envoyEdits(socket, address yamlNode) []Edit {
 			continue
 		}
 		edits := address.replace("::")
-		if len(edits) == 0 || address.Anchor != "" {
+		before := strings.TrimRight(socket.f.Text[:k.key.offset()], " ")
+		if len(edits) == 0 || address.Anchor != "" || strings.HasSuffix(before, "?") {
 			return nil
 		}
 		at := k.key.offset()
@@ -120,6 +121,11 @@ func envoyEdits(socket, address yamlNode) []Edit {
 
 // envoyRun reads --config-yaml.
 func envoyRun(c *Command) []Listener {
+	for _, f := range c.Flags("--mode") {
+		if f.Text != "serve" {
+			return nil
+		}
+	}
 	var out []Listener
 	for _, f := range c.Flags("--config-yaml") {
 		if !f.shell && f.Text == f.base { // else the places of the text are not those of the word
@@ -133,6 +139,9 @@ func envoyRun(c *Command) []Listener {
 //
 // Source: projectcontour.io/docs/main/configuration, flags; SocketAddress in internal/envoy of Contour.
 func contourRun(c *Command) []Listener {
+	if len(c.Args) == 0 || c.Args[0].Text != "serve" {
+		return nil
+	}
 	var out []Listener
 	for _, f := range c.Flags("--envoy-service-http-address", "--envoy-service-https-address") {
 		l := f.Listener(f.String(), f.Text, "", stack{IPv4, Dual, Unknown, Unknown}.family(f.Text))

@@ -557,8 +557,12 @@ func ingressNginxCases() []Case {
 //
 // Source: docs.nginx.com/nginx-ingress-controller, command-line arguments; cmd/nginx-ingress/flags.go of nginx/kubernetes-ingress.
 func f5NginxRun(c *Command) []Listener {
-	for _, w := range c.Args {
+	for i := len(c.Args) - 1; i >= 0; i-- { // the last counts
+		w := c.Args[i]
 		flag := "-" + strings.TrimLeft(w.Text, "-")
+		if flag == "-disable-ipv6=false" {
+			return nil
+		}
 		if !strings.HasPrefix(w.Text, "-") || flag != "-disable-ipv6" && flag != "-disable-ipv6=true" {
 			continue
 		}

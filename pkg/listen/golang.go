@@ -56,6 +56,8 @@ func victoriaRun(c *Command) []Listener {
 			environment = value
 		case option == "envflag.prefix":
 			prefix = value
+		case option == "dryRun" || option == "version":
+			return nil
 		}
 	}
 	if on == "" && environment != "" {
@@ -64,6 +66,8 @@ func victoriaRun(c *Command) []Listener {
 			on = w.Text
 		case set:
 			return nil
+		default:
+			doubt = "enableTCP6 is set elsewhere, as by envFrom"
 		}
 	}
 	var place *Word
@@ -114,6 +118,8 @@ func victoriaCases() []Case {
 		{Config: "victoria-metrics -httpListenAddr=127.0.0.1:8433" + data, Port: "8433", Binds: Loopback},
 		{Config: "env enableTCP6=true victoria-metrics" + data, Port: "8428", Binds: IPv4, NoFix: true},
 		{Config: "env VM_enableTCP6=true victoria-metrics -envflag.enable -envflag.prefix=VM_" + data, Port: "8428", Binds: Dual},
+		{Config: "victoria-metrics -envflag.enable" + data, Port: "8428", Binds: IPv4, NoFix: true, Doubt: true},
+		{Config: "victoria-metrics -dryRun", Port: "8428", NotRun: "it serves nothing"},
 		{Config: "vmagent-prod -remoteWrite.url=http://vm:8428/api/v1/write", Port: "8429", Binds: IPv4, NoFix: true, NotRun: "not in Debian"},
 		{Config: "victoria-metrics $EXTRA_ARGS", Port: "8428", Binds: IPv4, NoFix: true, Doubt: true, NotRun: "a variable"},
 	}
@@ -140,7 +146,7 @@ func vaultFiles(f File) []Listener {
 				}
 			}
 		}
-		return out
+		return beside(out)
 	}
 	root := readHCL(f)
 	if !vaultKey(func(key string) bool { return len(hclItems(root, key)) > 0 }) {
@@ -156,7 +162,7 @@ func vaultFiles(f File) []Listener {
 			}
 		}
 	}
-	return out
+	return beside(out)
 }
 
 // vaultKey reports whether a configuration is one of Vault, its agent or its proxy. Boundary has the same listeners.
@@ -199,6 +205,7 @@ func vaultRun(c *Command) []Listener {
 	case !set && c.Program == "" && c.Exec != nil:
 		// The entrypoint's default.
 		l := c.Exec.Listener(c.Image, "0.0.0.0", "8200", IPv4)
+		l.Doubt = "the image is not Vault's own" // Bitnami's has the same name and another entrypoint
 		l.Advice = `set VAULT_DEV_LISTEN_ADDRESS to "[::]:8200"`
 		out = append(out, l)
 	}
@@ -226,8 +233,10 @@ func vaultCases() []Case {
 			Case{Config: "vault server -dev -dev-listen-address=" + c.address, Port: "8200", Binds: c.binds, NoFix: c.nofix, NotRun: why},
 		)
 	}
-	out = append(out, Case{Config: `VAULT_LOCAL_CONFIG='{"storage": {"file": {"path": "/data"}}, "listener": [{"tcp": {"address": "0.0.0.0:8200"}}]}' vault server -config=/vault/config`,
-		Port: "8200", Binds: IPv4, NotRun: "not in Debian"})
+	out = append(out,
+		Case{Image: "hashicorp/vault:1.18", Port: "8200", Binds: IPv4, NoFix: true, Doubt: true, NotRun: "not in Debian"},
+		Case{Config: `VAULT_LOCAL_CONFIG='{"storage": {"file": {"path": "/data"}}, "listener": [{"tcp": {"address": "0.0.0.0:8200"}}]}' vault server -config=/vault/config`,
+			Port: "8200", Binds: IPv4, NotRun: "not in Debian"})
 	return append(out, Case{File: "extraconfig-from-values.hcl", Config: "disable_mlock = true\nlistener \"tcp\" {\n  address = \"[::]:8200\"\n  cluster_address = \"0.0.0.0:8201\"\n}\n", Port: "8201", Binds: Dual, NotRun: "not in Debian"})
 }
 

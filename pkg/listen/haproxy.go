@@ -14,10 +14,11 @@ var haproxySections = []string{"global", "defaults", "frontend", "backend", "lis
 	"ring", "log-forward", "cache", "http-errors", "fcgi-app", "crt-store", "traces", "acme", "log-profile"}
 
 func haproxyFile(f File) []Listener {
-	directives := lineDirectives(f.Text, '#', false)
-	if len(directives) == 0 || !slices.Contains(haproxySections, directives[0].name.text) && directives[0].name.text[0] != '.' {
+	first := firstDirectives(f.Text, '#', false, 1)
+	if len(first) == 0 || !slices.Contains(haproxySections, first[0].name.text) && first[0].name.text[0] != '.' {
 		return nil
 	}
+	directives := lineDirectives(f.Text, '#', false)
 	var out []Listener
 	section, conditions, proxies := -1, 0, 0
 	disabled := map[int]bool{} // sections

@@ -68,6 +68,11 @@ func aside(f File, program string, l Listener) []Listener {
 	return []Listener{l}
 }
 
+// otherProgram reports whether the arguments of an image name another program, which the entrypoint runs: args: [pg_dump, -h, db].
+func (c *Command) otherProgram() bool {
+	return c.Program == "" && len(c.Args) > 0 && !strings.HasPrefix(c.Args[0].Text, "-") && !strings.HasSuffix(c.Args[0].Text, ".conf")
+}
+
 // list splits a list with commas.
 func list(s string) []string {
 	parts := strings.SplitN(s, ",", maxAddresses+2)

@@ -1,6 +1,7 @@
 package listen
 
 import (
+	"cmp"
 	"path"
 	"slices"
 	"strings"
@@ -17,9 +18,9 @@ const preferIPv4 = "-Djava.net.preferIPv4Stack"
 // Source: the scripts named by the keys, as their projects ship them.
 var startVariables = map[string][]string{
 	"catalina.sh": {"JAVA_OPTS", "CATALINA_OPTS"}, "tomcat": {"JAVA_OPTS", "CATALINA_OPTS"},
-	"zkServer.sh": {"JVMFLAGS", "SERVER_JVMFLAGS"}, "zookeeper": {"JVMFLAGS", "SERVER_JVMFLAGS"},
-	"kafka-server-start.sh": {"KAFKA_OPTS", "KAFKA_JVM_PERFORMANCE_OPTS"}, "kafka-server-start": {"KAFKA_OPTS", "KAFKA_JVM_PERFORMANCE_OPTS"},
-	"kafka": {"KAFKA_OPTS", "KAFKA_JVM_PERFORMANCE_OPTS"}, "cp-kafka": {"KAFKA_OPTS", "KAFKA_JVM_PERFORMANCE_OPTS"},
+	"zkServer.sh": {"SERVER_JVMFLAGS", "JVMFLAGS"}, "zookeeper": {"SERVER_JVMFLAGS", "JVMFLAGS"},
+	"kafka-server-start.sh": {"KAFKA_JVM_PERFORMANCE_OPTS", "KAFKA_OPTS"}, "kafka-server-start": {"KAFKA_JVM_PERFORMANCE_OPTS", "KAFKA_OPTS"},
+	"kafka": {"KAFKA_JVM_PERFORMANCE_OPTS", "KAFKA_OPTS"}, "cp-kafka": {"KAFKA_JVM_PERFORMANCE_OPTS", "KAFKA_OPTS"},
 	"elasticsearch": {"ES_JAVA_OPTS"}, "opensearch": {"OPENSEARCH_JAVA_OPTS"}, "logstash": {"LS_JAVA_OPTS"},
 	"cassandra": {"JVM_EXTRA_OPTS"}, "solr": {"SOLR_OPTS"}, "jenkins": {"JAVA_OPTS"},
 	"kc.sh": {"JAVA_OPTS", "JAVA_OPTS_APPEND"}, "keycloak": {"JAVA_OPTS", "JAVA_OPTS_APPEND"},
@@ -152,10 +153,14 @@ func javaRun(c *Command) []Listener {
 		return nil // in doubt is a script: javaFiles reads it
 	}
 	var sources []javaSource
+	other := "" // a JVM may be its child
+	if c.rule != "" && c.rule != "listen-java" || c.Program == "nginx" || c.Program == "" && c.Image == "nginx" {
+		other = "the program is no JVM"
+	}
 	add := func(doubt string, names ...string) {
 		for _, name := range names {
 			if w, _ := c.Var(name); w != nil {
-				sources = append(sources, javaSource{w, doubt})
+				sources = append(sources, javaSource{w, cmp.Or(doubt, other)})
 			}
 		}
 	}
@@ -253,6 +258,9 @@ func javaCases() []Case {
 		run("JAVA_OPTS="+on+" java"+registry, Dual),
 		run("JAVA_OPTS="+on+" java $JAVA_OPTS -jar app.jar", IPv4).notRun("a variable"),
 		run("java -jar app.jar "+on, Dual).notRun("an option of the application"),
+		{Config: "JAVA_TOOL_OPTIONS=" + on + " redis-server", Port: "6379", Binds: IPv4, Doubt: true, NotRun: "no JVM"},
+		{Config: "SERVER_JVMFLAGS=" + on + " JVMFLAGS='-Xmx64m " + off + "' /usr/share/zookeeper/bin/zkServer.sh start-foreground $DIR/zoo.cfg", Port: "2181", Binds: Dual},
+		{Config: "KAFKA_JVM_PERFORMANCE_OPTS=" + on + " KAFKA_OPTS=" + off + " kafka-server-start.sh", Port: "9092", Binds: Dual, NotRun: "not in Debian"},
 		{Config: "APP_OPTS=" + on + " /app/start", Port: "8080", Binds: IPv4, Doubt: true, NotRun: "no such program"},
 		{Config: "rmiregistry -J" + on + " 1099", Port: "1099", Binds: IPv4, Doubt: true},
 		{Config: "SERVER_JVMFLAGS='-Xmx64m " + on + "' /usr/share/zookeeper/bin/zkServer.sh start-foreground $DIR/zoo.cfg", Port: "2181", Binds: IPv4},
@@ -263,6 +271,27 @@ func javaCases() []Case {
 		{File: "JAVA_OPTS", Config: "-Xmx64m " + on, Port: "8080", Binds: IPv4, Doubt: true, NotRun: "a variable"},
 		{File: "setenv.sh", Config: "# " + on + "\nexport CATALINA_OPTS=\"$CATALINA_OPTS " + on + "\"\n", Port: "8080", Binds: IPv4, Doubt: true, NotRun: "a script"},
 		{File: "README.md", Config: "Never use `" + on + "`.\n", Port: "8080", Binds: Dual, NotRun: "no configuration"},
+	}
+}
+
+// wildflyRun: standalone.conf has the option where JAVA_OPTS is not set.
+//
+// Source: wildfly-core, core-feature-pack/common/src/main/resources/content/bin/standalone.conf.
+func wildflyRun(c *Command) []Listener {
+	if w, set := c.Var("JAVA_OPTS"); set && (w == nil || w.Text != "") || c.mentions(preferIPv4) || c.Has("--version", "--help", "-v", "-h") || c.Exec == nil {
+		return nil
+	}
+	l := javaFault(c.Exec.Listener("standalone.sh", "", "", IPv4), "its standalone.conf is another")
+	l.Advice = `set JAVA_OPTS, with "` + preferIPv4 + `=false"`
+	return []Listener{l}
+}
+
+func wildflyCases() []Case {
+	const why = "not in Debian"
+	return []Case{
+		{Image: "quay.io/wildfly/wildfly:35.0", Port: "8080", Binds: IPv4, NoFix: true, Doubt: true, NotRun: why},
+		{Config: "/opt/jboss/wildfly/bin/standalone.sh -b 0.0.0.0", Port: "8080", Binds: IPv4, NoFix: true, Doubt: true, NotRun: why},
+		{Config: "JAVA_OPTS=-Xmx512m /opt/jboss/wildfly/bin/standalone.sh -b 0.0.0.0", Port: "8080", Binds: Dual, NotRun: why},
 	}
 }
 

@@ -53,9 +53,9 @@ func mongodbFile(f File) []Listener {
 		return aside(f, "MongoDB", l)
 	case bind.str() != "":
 		l := bind.listener("bindIp: "+bind.str(), "", port, Unknown)
-		advice, value := `add "ipv6: true" to net, and use "bindIp: '*'"`, "*"
+		advice, value := `add "ipv6: true" to net, and use "bindIp: ::,0.0.0.0"`, "::,0.0.0.0"
 		if six {
-			advice = `use "bindIp: '*'"`
+			advice = `use "bindIp: ::,0.0.0.0"`
 		}
 		l = mongoBind(list(bind.str()), six).in(l, advice, mongoIPv6(f, net, ipv6, bind, value))
 		if l.Fault != None && !six && strings.ContainsAny(bind.str(), "*:") {
@@ -92,6 +92,9 @@ func mongoIPv6(f File, net, ipv6, value yamlNode, text string) []Edit {
 }
 
 func mongodbRun(c *Command) []Listener {
+	if c.otherProgram() {
+		return nil
+	}
 	port := "27017"
 	if c.Has("--shardsvr", "--configsvr") {
 		port = "" // 27018 or 27019
@@ -123,7 +126,7 @@ func mongodbRun(c *Command) []Listener {
 	l := f.Listener(f.String(), "", port, Unknown)
 	advice, edits := `use "--bind_ip_all" and "--ipv6"`, []Edit(nil)
 	if six {
-		advice, edits = `use "--bind_ip *"`, f.Replace(0, len(f.Text), "*")
+		advice, edits = `use "--bind_ip ::,0.0.0.0"`, f.Replace(0, len(f.Text), "::,0.0.0.0")
 	}
 	l = mongoBind(list(f.Text), six).in(l, advice, edits)
 	if l.Fault != None && strings.ContainsAny(f.Text, "*:") {

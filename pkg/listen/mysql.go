@@ -18,6 +18,9 @@ func mysqlFile(f File) []Listener {
 	if ext := path.Ext(strings.ToLower(f.Name)); ext != ".cnf" && ext != ".ini" && ext != ".conf" && !isAside(f.Name) {
 		return nil
 	}
+	if !strings.Contains(f.Text, "[") {
+		return nil
+	}
 	// [server] and [galera] are anybody's but in a file of MySQL's.
 	own := strings.Contains(f.Name, ".cnf") || strings.Contains(f.Name, "my") || strings.Contains(f.Name, "maria")
 	var address *setting
@@ -50,6 +53,9 @@ func mysqlFile(f File) []Listener {
 }
 
 func mysqlRun(c *Command) []Listener {
+	if c.otherProgram() || c.Has("--help", "--version", "--initialize", "--initialize-insecure", "--bootstrap") {
+		return nil
+	}
 	port := "3306"
 	if p := c.Flags("--port", "-P"); len(p) > 0 {
 		port = p[len(p)-1].Text

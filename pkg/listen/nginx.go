@@ -93,14 +93,15 @@ type nginx struct {
 	files    []File
 	parsed   []*nginxFile // nil until needed
 	servers  []*nginxServer
-	listens  []*nginxListen // of all servers
-	total    int            // servers and listens, even those beyond the limit
+	listens  []*nginxListen            // of all servers
+	named    map[string][]*nginxServer // by server_name; nil until needed
+	total    int                       // servers and listens, even those beyond the limit
 	included int
 }
 
 type nginxFile struct {
 	tree  []directive
-	lines []int // offset of each line
+	lines []int // offset of each line; nil until needed
 	err   error
 
 	confirmed bool // confirm was asked; err is its answer
@@ -138,15 +139,7 @@ type nginxListen struct {
 func (n *nginx) parse(i int) *nginxFile {
 	if n.parsed[i] == nil {
 		tree, _, err := scan(n.files[i].Text)
-		f := &nginxFile{tree: tree, err: err, lines: []int{0}}
-		if err == nil {
-			for j, c := range []byte(n.files[i].Text) {
-				if c == '\n' {
-					f.lines = append(f.lines, j+1)
-				}
-			}
-		}
-		n.parsed[i] = f
+		n.parsed[i] = &nginxFile{tree: tree, err: err}
 	}
 	return n.parsed[i]
 }
@@ -175,6 +168,9 @@ func (n *nginx) findServers(i int) {
 				}
 				typical = typical || isTypical(inner)
 			}
+			if len(servers) > maxListens {
+				continue // too many for an answer
+			}
 			blocks = append(blocks, d)
 			servers = append(servers, &nginxServer{file: i, at: d.at, context: context, http: context == "http"})
 		}
@@ -196,6 +192,9 @@ func (n *nginx) findServers(i int) {
 		return
 	}
 	for j, s := range servers {
+		if n.total > maxListens {
+			return
+		}
 		n.fill(s, blocks[j].block, nil, map[int]bool{i: true}, n.files[i].Text)
 		if s.doubt == "" && loopbackOnly(blocks[j].block) {
 			s.doubt = "the server admits loopback clients only"
@@ -640,9 +639,19 @@ const (
 
 // twin reports whether another server with a name of s listens on a port of l over IPv6: people write one server for each family.
 func (n *nginx) twin(s *nginxServer, l *nginxListen) bool {
-	return slices.ContainsFunc(n.servers, func(o *nginxServer) bool {
-		return o != s && slices.ContainsFunc(o.names, func(name string) bool { return slices.Contains(s.names, name) }) &&
-			slices.ContainsFunc(o.listens, func(ol *nginxListen) bool { return ol.anyIPv6() && ol.meets(l) })
+	if n.named == nil {
+		n.named = map[string][]*nginxServer{}
+		for _, o := range n.servers {
+			for _, name := range o.names {
+				n.named[name] = append(n.named[name], o)
+			}
+		}
+	}
+	return slices.ContainsFunc(s.names, func(name string) bool {
+		return slices.ContainsFunc(n.named[name], func(o *nginxServer) bool {
+			return o != s && slices.ContainsFunc(o.listens, func(ol *nginxListen) bool { return ol.anyIPv6() && ol.meets(l) }) &&
+				!slices.ContainsFunc(o.listens, func(ol *nginxListen) bool { return ol.family == IPv4 && ol.meets(l) })
+		})
 	})
 }
 
@@ -764,7 +773,14 @@ func access(block []directive) (private bool, rules int) {
 
 func (n *nginx) position(file int, at statement) (line, column int) {
 	offset := at.words[0].start
-	lines := n.parse(file).lines
+	f := n.parse(file)
+	if f.lines == nil {
+		f.lines = []int{0}
+		for line := range strings.Lines(n.files[file].Text) {
+			f.lines = append(f.lines, f.lines[len(f.lines)-1]+len(line))
+		}
+	}
+	lines := f.lines
 	line = sort.SearchInts(lines, offset+1)
 	return line, 1 + offset - lines[line-1]
 }

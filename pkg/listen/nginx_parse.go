@@ -106,7 +106,11 @@ func unquote(text string, w word) string {
 // scan reads the directives of text as ngx_conf_read_token does, and returns it also without its Lua code, which has a
 // grammar of its own.
 func scan(text string) (tree []directive, clean string, err error) {
-	var words []word
+	var words []word // and args: of the directive that is read
+	var args []string
+	var allWords pool[word]
+	var allArgs pool[string]
+	var blocks pool[directive]
 	open := [][]directive{nil} // the blocks that are open, outermost first
 	var lua []word
 	i := 0
@@ -128,10 +132,11 @@ func scan(text string) (tree []directive, clean string, err error) {
 			if len(words) == 0 {
 				return fail(fmt.Sprintf("unexpected %q", c))
 			}
-			d := directive{name: unquote(text, words[0]), args: make([]string, 0, len(words)-1), at: statement{words, i, c == '{'}}
+			args = args[:0]
 			for _, w := range words[1:] {
-				d.args = append(d.args, unquote(text, w))
+				args = append(args, unquote(text, w))
 			}
+			d := directive{name: unquote(text, words[0]), args: allArgs.keep(args), at: statement{allWords.keep(words), i, c == '{'}}
 			if d.name == "listen" && (d.at.block || slices.ContainsFunc(d.args, hasControl)) {
 				return fail("a listen that nginx refuses")
 			}
@@ -140,12 +145,18 @@ func scan(text string) (tree []directive, clean string, err error) {
 			}
 			top := &open[len(open)-1]
 			*top = append(*top, d)
-			words = nil
+			words = words[:0]
 			if c == ';' {
 				break
 			}
-			if open = append(open, nil); len(open) > maxDepth+1 {
+			if len(open) > maxDepth {
 				return fail("too many blocks in blocks")
+			}
+			if len(open) < cap(open) {
+				open = open[:len(open)+1]
+				open[len(open)-1] = open[len(open)-1][:0]
+			} else {
+				open = append(open, nil)
 			}
 			if strings.HasSuffix(d.name, "_by_lua_block") {
 				end := skipLua(text, i)
@@ -161,7 +172,7 @@ func scan(text string) (tree []directive, clean string, err error) {
 				return fail("unexpected '}'")
 			}
 			above := open[last-1]
-			above[len(above)-1].block = open[last]
+			above[len(above)-1].block = blocks.keep(open[last])
 			open = open[:last]
 		default:
 			end := endOfWord(text, i)

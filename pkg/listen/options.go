@@ -29,14 +29,16 @@ func (o options) run(c *Command) []Listener {
 	var out []Listener
 	flags := values(c.Flags(o.address...))
 	for _, f := range flags {
-		out = append(out, o.pair(f.Name+" ", f.Word)...)
+		w, doubt := c.expanded(f.Word)
+		out = append(out, doubted(o.pair(f.Name+" ", w), doubt)...)
 	}
 	if len(flags) > 0 {
 		return beside(out)
 	}
 	if f := values(c.Flags(o.host...)); len(f) > 0 {
 		last := f[len(f)-1]
-		return []Listener{o.listener(last.Name+" ", last.Word, 0, last.Text, o.portOf(c))}
+		w, doubt := c.expanded(last.Word)
+		return doubted([]Listener{o.listener(last.Name+" ", w, 0, w.Text, o.portOf(c))}, doubt)
 	}
 	o.advice = cmp.Or(o.varAdvice, o.advice)
 	if w, set := c.Var(o.addressVar); set {

@@ -39,13 +39,6 @@ func phpFiles(files []File) []Listener {
 			out = append(out, p.Listener)
 		}
 	}
-	for i, l := range out {
-		if l.Fault == IPv4Only && l.Doubt == "" && l.Port != "" && slices.ContainsFunc(files, func(f File) bool {
-			return strings.Contains(f.Text, "fastcgi_pass 127.0.0.1:"+l.Port) || strings.Contains(f.Text, "fastcgi_pass localhost:"+l.Port) || strings.Contains(f.Text, "fcgi://127.0.0.1:"+l.Port)
-		}) {
-			out[i].Doubt = "only a web server in the same pod dials it"
-		}
-	}
 	for _, pool := range slices.Sorted(maps.Keys(clients)) {
 		i, listens := pools[pool]
 		if l := clients[pool]; listens && out[i].Family != Unix && out[i].Family != Loopback && out[i].Fault == None {
@@ -156,7 +149,11 @@ func phpClients(f File, s setting) (Listener, bool) {
 // phpRun reads php -S host:port and Laravel's "php artisan serve", which starts it.
 func phpRun(c *Command) []Listener {
 	var out []Listener
-	for _, f := range c.Flags("-S") {
+	flags := c.Flags("-S")
+	if len(c.Args) > 0 && !strings.HasPrefix(c.Args[0].Text, "-") {
+		flags = nil // they are the script's
+	}
+	for _, f := range flags {
 		host, port, ok := splitHostPort(f.Text)
 		if !ok || port == "" {
 			continue

@@ -63,16 +63,20 @@ func postgresqlFile(f File) []Listener {
 // Source: postgresql.org/docs/current/auth-pg-hba-conf.html; PostgreSQL 15.18 was asked over both families.
 func hbaFile(f File) []Listener {
 	var records []hbaRecord
+	doubt := ""
 	for _, d := range lineDirectives(f.Text, '#', false) {
 		if r, ok := readHBA(d); ok {
 			records = append(records, r)
+		}
+		if strings.HasPrefix(d.name.text, "include") {
+			doubt = "an included file admits IPv6 clients"
 		}
 		if len(records) > maxAddresses {
 			return nil
 		}
 	}
 	var out []Listener
-	six := slices.ContainsFunc(records, func(r hbaRecord) bool { return r.six })
+	six := slices.ContainsFunc(records, func(r hbaRecord) bool { return r.six && r.method != "reject" })
 	for _, r := range records {
 		if !r.four || r.method == "reject" || slices.ContainsFunc(records, r.covered) {
 			continue
@@ -81,7 +85,10 @@ func hbaFile(f File) []Listener {
 		switch {
 		case r.all:
 			added := f.Text[r.name.start:r.args[2].start] + "::/0" + f.Text[r.addressEnd:r.end]
-			l.Advice, l.Edits = `add "`+oneLine(added)+`"`, []Edit{addLine(f, r.end, added)}
+			l.Advice, l.Edits, l.Doubt = `add "`+oneLine(added)+`"`, []Edit{addLine(f, r.end, added)}, doubt
+			if six {
+				l.Doubt = "the lines with IPv6 addresses are for all its clients"
+			}
 		case six:
 			continue // somebody has thought of both
 		default:
@@ -104,7 +111,8 @@ type hbaRecord struct {
 
 // covered reports whether other says what becomes of the IPv6 clients that r would be about.
 func (r hbaRecord) covered(other hbaRecord) bool {
-	return other.six && slices.Contains([]string{"all", r.args[0].text}, other.args[0].text) && slices.Contains([]string{"all", r.args[1].text}, other.args[1].text)
+	database := other.args[0].text == r.args[0].text || other.args[0].text == "all" && r.args[0].text != "replication"
+	return other.six && database && slices.Contains([]string{"all", r.args[1].text}, other.args[1].text)
 }
 
 func readHBA(d lineDirective) (hbaRecord, bool) {
@@ -136,6 +144,9 @@ func readHBA(d lineDirective) (hbaRecord, bool) {
 }
 
 func postgresqlRun(c *Command) []Listener {
+	if c.otherProgram() || c.Has("-C", "--single", "--describe-config", "--version") {
+		return nil
+	}
 	port := "5432"
 	var found *Word
 	from, text := 0, ""
@@ -182,6 +193,12 @@ func postgresqlCases() []Case {
 	host := func(lines string, binds Family) Case {
 		return Case{File: "pg_hba.conf", Config: lines, Binds: binds, NotRun: hba}
 	}
+	partly := host("host\tother\tall\t::/0\ttrust\nhost\tall\tall\t0.0.0.0/0\ttrust\n", IPv4)
+	partly.Doubt = true
+	replication := host("host all all ::/0 trust\nhost replication all 0.0.0.0/0 trust\n", IPv4)
+	replication.File, replication.Doubt, replication.NotRun = "replication_hba.conf", true, "needs a standby"
+	included := host("host all all 0.0.0.0/0 trust\ninclude_if_exists more_hba.conf\n", IPv4)
+	included.File, included.Doubt, included.NotRun = "including_hba.conf", true, "PostgreSQL 16 has includes"
 	concrete := host("host all all 10.0.0.0/8 scram-sha-256\n", IPv4)
 	concrete.NoFix, concrete.Doubt = true, true
 	return append(out,
@@ -196,7 +213,7 @@ func postgresqlCases() []Case {
 		Case{Config: "postgres -D $DIR/data -k $DIR -c listen_addresses=0.0.0.0 -c 'listen_addresses=*'", Port: "5432", Binds: Dual},
 		host("local all all trust\nhost all all 127.0.0.1/32 trust\nhost all all 0.0.0.0/0 trust # pods\n", IPv4),
 		host("hostnossl all all 0.0.0.0 0.0.0.0 trust\n", IPv4),
-		host("host\tother\tall\t::/0\ttrust\nhost\tall\tall\t0.0.0.0/0\ttrust\n", IPv4),
+		partly, replication, included,
 		host("host all all 0.0.0.0/0 trust\nhost all all ::/0 trust\n", Dual),
 		host("host all all all trust\n", Dual),
 		host("host all all samenet trust\n#host all all 0.0.0.0/0 trust\n", Dual),
@@ -239,6 +256,9 @@ func pgbouncerFile(f File) []Listener {
 //
 // Source: bitnami/containers, pgbouncer, README.
 func pgbouncerRun(c *Command) []Listener {
+	if c.Program == "" && c.Exec != nil && strings.Contains(c.Exec.Text, "edoburu/pgbouncer") {
+		return edoburuRun(c)
+	}
 	const name = "PGBOUNCER_LISTEN_ADDRESS"
 	w, _ := c.Var(name)
 	if w == nil || c.Program != "" {
@@ -255,6 +275,18 @@ func pgbouncerRun(c *Command) []Listener {
 	return []Listener{databaseBind(w.Text).in(l, `use "`+name+`=*"`, w.Replace(0, len(w.Text), "*"))}
 }
 
+// edoburuRun: the image writes LISTEN_ADDR into its pgbouncer.ini, else 0.0.0.0, unless a file is mounted there.
+//
+// Source: edoburu/docker-pgbouncer, entrypoint.sh.
+func edoburuRun(c *Command) []Listener {
+	o := options{stack: database, hostVar: "LISTEN_ADDR", portVar: "LISTEN_PORT", local: "5432", both: "*"}
+	out := o.run(c)
+	if !o.given(c) {
+		out = c.byDefault(o.portOf(c), `set LISTEN_ADDR to "*"`, "")
+	}
+	return doubted(out, "a mounted pgbouncer.ini has another listen_addr")
+}
+
 func pgbouncerCases() []Case {
 	var out []Case
 	for _, f := range []struct {
@@ -267,5 +299,9 @@ func pgbouncerCases() []Case {
 		out = append(out, Case{File: "pgbouncer.ini", Port: "6432", Binds: f.binds,
 			Config: "[databases]\n[pgbouncer]\nlisten_addr = " + f.value + "\n;listen_addr = ::\nlisten_port = 6432\nauth_type = any\nunix_socket_dir =\n"})
 	}
-	return append(out, Case{File: "pgbouncer.ini", Config: "[pgbouncer]\nlisten_addr = 10.1.2.3\n", Port: "6432", Binds: IPv4, NoFix: true, NotRun: noAddress})
+	return append(out,
+		Case{Image: "edoburu/pgbouncer:v1.23.1-p2", Port: "5432", Binds: IPv4, NoFix: true, Doubt: true, NotRun: "an image"},
+		Case{Image: "edoburu/pgbouncer:v1.23.1-p2", Config: "LISTEN_ADDR=0.0.0.0", Port: "5432", Binds: IPv4, Doubt: true, NotRun: "an image"},
+		Case{Image: "edoburu/pgbouncer:v1.23.1-p2", Config: "LISTEN_ADDR=*", Port: "5432", Binds: Dual, NotRun: "an image"},
+		Case{File: "pgbouncer.ini", Config: "[pgbouncer]\nlisten_addr = 10.1.2.3\n", Port: "6432", Binds: IPv4, NoFix: true, NotRun: noAddress})
 }

@@ -65,7 +65,16 @@ type key struct {
 	programs         []int
 }
 
-var table = sync.OnceValue(newIndex)
+// table makes the index at its first use. It is no initialised variable, because readers ask it too.
+func table() *index {
+	made.Do(func() { made.index = newIndex() })
+	return made.index
+}
+
+var made struct {
+	sync.Once
+	*index
+}
 
 func newIndex() *index {
 	x := &index{programs: rows(), names: map[string][]int{}, images: map[string][]int{}}
@@ -146,7 +155,7 @@ func ReadFiles(files []File) []Listener {
 		if p.Folder {
 			some = files
 		}
-		found := named(p, p.Files(some))
+		found := named(p, doubtFiles(p, files, p.Files(some)))
 		out = append(out, found...)
 		if p.Name == nginxProgram {
 			claimed = map[string]bool{}
@@ -160,9 +169,11 @@ func ReadFiles(files []File) []Listener {
 
 const nginxProgram = "nginx"
 
+// named completes what a program's reader found: whatever it quotes, a message is one line.
 func named(p Program, listeners []Listener) []Listener {
 	for i := range listeners {
-		listeners[i].Program = p.Name
+		l := &listeners[i]
+		l.Program, l.Text, l.Advice, l.Doubt = p.Name, oneLine(l.Text), oneLine(l.Advice), oneLine(l.Doubt)
 	}
 	return listeners
 }
@@ -179,14 +190,42 @@ func (x *index) readers(f File, some []int) []int {
 		}
 	}
 	slices.Sort(some)
-	return slices.DeleteFunc(slices.Compact(some), func(i int) bool { return !x.programs[i].mayRead(f.Text) })
+	var p pairs
+	if len(f.Text) <= maxText {
+		p.add(f.Text)
+	}
+	return slices.DeleteFunc(slices.Compact(some), func(i int) bool { return !x.programs[i].mayRead(f.Text, &p) })
 }
 
-func (p Program) mayRead(text string) bool {
-	if len(text) > maxText && p.Name != nginxProgram {
-		return false
+func (p *Program) mayRead(text string, in *pairs) bool {
+	if len(text) > maxText {
+		return p.Name == nginxProgram && strings.Contains(text, p.Gist[0])
 	}
-	return len(p.Gist) == 0 || slices.ContainsFunc(p.Gist, func(g string) bool { return strings.Contains(text, g) })
+	return len(p.Gist) == 0 || slices.ContainsFunc(p.Gist, func(g string) bool { return in.mayHave(g) && strings.Contains(text, g) })
+}
+
+// Pairs are the pairs of neighbouring bytes in a text: most words of most programs have one that a text lacks.
+type pairs [1 << 12 / 64]uint64
+
+func pair(a, b byte) (int, uint64) {
+	h := uint(a)*67 + uint(b)
+	return int(h >> 6 % (1 << 12 / 64)), 1 << (h % 64)
+}
+
+func (p *pairs) add(text string) {
+	for i := 1; i < len(text); i++ {
+		n, bit := pair(text[i-1], text[i])
+		p[n] |= bit
+	}
+}
+
+func (p *pairs) mayHave(word string) bool {
+	for i := 1; i < len(word); i++ {
+		if n, bit := pair(word[i-1], word[i]); p[n]&bit == 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // Candidates are the programs that a file was read for, by its name and words.

@@ -144,6 +144,38 @@ func uvicornRun(c *Command) []Listener {
 	return out
 }
 
+// fastapiRun: "fastapi run" hands 0.0.0.0 to uvicorn unless told otherwise, "fastapi dev" 127.0.0.1 and a reloader.
+//
+// Source: fastapi/fastapi-cli src/fastapi_cli/cli.py.
+func fastapiRun(c *Command) []Listener {
+	dev := c.Has("dev")
+	if !dev && !c.Has("run") || c.Has("--help") {
+		return nil
+	}
+	o := options{stack: asyncio, host: []string{"--host"}, port: []string{"--port"}, local: "8000"}
+	if dev || c.Has("--reload") || len(c.Flags("--workers")) > 0 {
+		o.stack, o.both = plain, "::"
+	}
+	if o.given(c) {
+		return o.run(c)
+	}
+	if dev {
+		return nil
+	}
+	advice := `add "--host ''"`
+	if o.both != "" {
+		advice = `add "--host ::"`
+	}
+	return c.byDefault(o.portOf(c), advice, "the FastAPI CLI has another default")
+}
+
+func fastapiCases() []Case {
+	return append(optionCases("fastapi run app.py --host %s", notDebian, map[string]Family{"0.0.0.0": IPv4, "::": IPv6, "": Dual, "127.0.0.1": Loopback}),
+		Case{Config: "fastapi run app.py --host 0.0.0.0 --workers 2", Port: "8000", Binds: IPv4, NotRun: notDebian},
+		Case{Config: "fastapi run app.py --port 8080", Port: "8080", Binds: IPv4, NoFix: true, Doubt: true, NotRun: notDebian},
+		Case{Config: "fastapi dev app.py", Port: "8000", Binds: Loopback, NotRun: notDebian})
+}
+
 // Django's development server takes [host:]port as a word.
 //
 // Source: docs.djangoproject.com/en/3.2/ref/django-admin/#runserver.
@@ -348,6 +380,10 @@ func gunicornCases() []Case {
 		Case{Config: "PORT=8000 gunicorn app:app --bind=[::]:8000", Port: "8000", Binds: Dual},
 		Case{Config: "GUNICORN_CMD_ARGS=--bind=0.0.0.0:8000 gunicorn app:app -b [::]:8000", Port: "8000", Binds: Dual},
 		Case{Config: "gunicorn app:app --bind unix:/tmp/app.sock", Binds: Unix, NotRun: "no port"},
+		Case{Config: "gunicorn app:app --bind '0.0.0.0:${PORT:-8000}'", Port: "${PORT:-8000}", Binds: IPv4, NotRun: "a variable of a shell"},
+		Case{Config: "gunicorn app:app --bind '${HOST:-0.0.0.0}:8000'", Port: "8000", NotRun: "an address that the text does not tell"},
+		Case{Config: "gunicorn app:app --check-config --bind 0.0.0.0:8000", Port: "8000", NotRun: "it serves nothing"},
+		Case{File: "gunicorn.conf.py", Config: "import os\nbind = '0.0.0.0:8000'\nfor k, v in os.environ.items():\n    if k.startswith('NO_GUNICORN_'):\n        locals()[k] = v\n", Port: "8000", Binds: IPv4, Doubt: true},
 		Case{Config: "gunicorn app:app --bind '${HOST}:8000'", Port: "8000", NotRun: "an address that the text does not tell"},
 		Case{File: "gunicorn.conf.py", Config: "# bind = \"[::]:8000\"\nbind = \"0.0.0.0:8000\"  # all\nworkers = 1\n", Port: "8000", Binds: IPv4},
 		Case{File: "gunicorn.conf.py", Config: "bind = ['0.0.0.0:8000', 'unix:/tmp/gunicorn.sock']\nworkers = 1\n", Port: "8000", Binds: IPv4},
@@ -385,6 +421,10 @@ func uvicornCases() []Case {
 	return append(out,
 		Case{Config: "uvicorn app:asgi --host=0.0.0.0 --port=8001", Port: "8001", Binds: IPv4},
 		Case{Config: "uvicorn app:asgi", Port: "8000", Binds: Loopback},
+		Case{Config: "HOST=0.0.0.0 sh -c 'exec uvicorn app:asgi --host $HOST'", Port: "8000", Binds: IPv4, NoFix: true, Doubt: true},
+		Case{Config: "HOST=:: sh -c 'exec uvicorn app:asgi --host \"${HOST}\"'", Port: "8000", Binds: IPv6},
+		Case{Config: "HOST=0.0.0.0 uvicorn app:asgi --host '$(HOST)'", Port: "8000", Binds: IPv4, NoFix: true, NotRun: "a variable of Kubernetes"},
+		Case{Config: "HOST=0.0.0.0 sh -c \"exec uvicorn app:asgi --host '\\$HOST'\"", Port: "8000", NotRun: "the shell leaves it as it is"},
 		Case{Config: "uvicorn app:asgi --host 0.0.0.0 --workers 2", Port: "8000", Binds: IPv4},
 		Case{Config: "uvicorn app:asgi --host '' --workers 2", Port: "8000", Binds: IPv4},
 		Case{Config: "uvicorn app:asgi --host :: --workers 2", Port: "8000", Binds: Dual},
@@ -442,6 +482,8 @@ func uwsgiCases() []Case {
 		Case{Config: "UWSGI_HTTP_SOCKET=0.0.0.0:8000 uwsgi --plugin python3 --wsgi-file app.py", Port: "8000", Binds: IPv4},
 		Case{Config: "uwsgi --plugin python3 --wsgi-file app.py --socket /tmp/uwsgi.sock", NotRun: "no port"},
 		Case{File: "uwsgi.ini", Config: "[uwsgi]\nplugin = python3\nwsgi-file = app.py\n; socket = [::]:8000\nsocket = 0.0.0.0:8000\n", Port: "8000", Binds: IPv4},
+		Case{File: "uwsgi.ini", Config: "[uwsgi]\nplugin = python3\nwsgi-file = app.py\nif-not-env = NO_V4\nhttp-socket = 0.0.0.0:8000\nendif =\n", Port: "8000", Binds: IPv4, Doubt: true},
+		Case{File: "uwsgi.ini", Config: "[uwsgi]\nplugin = python3\nwsgi-file = app.py\nhttp-socket = [::]:8000\nstats = 0.0.0.0:9191\n", Port: "9191", Binds: IPv4, Doubt: true},
 		Case{File: "uwsgi.ini", Config: "[uwsgi]\nplugin = python3\nwsgi-file = app.py\nhttp-socket = :8000\n", Port: "8000", Binds: IPv4},
 		Case{File: "uwsgi.ini", Config: "[uwsgi]\nplugin = python3\nwsgi-file = app.py\nhttp-socket = [::]:8000\n", Port: "8000", Binds: Dual},
 		Case{File: "uwsgi.ini", Config: "[uwsgi]\nplugin = python3\nwsgi-file = app.py\nhttp-socket = 127.0.0.1:8000\n", Port: "8000", Binds: Loopback},

@@ -75,7 +75,10 @@ func redisBind(hosts []string) together {
 }
 
 func redisRun(c *Command) []Listener {
-	port := "6379"
+	if c.otherProgram() {
+		return nil
+	}
+	port, off := "6379", false
 	if c.Program == "redis-sentinel" || c.Program == "valkey-sentinel" || c.Has("--sentinel") {
 		port = "26379"
 	}
@@ -94,8 +97,13 @@ func redisRun(c *Command) []Listener {
 				words = append(words, v)
 			}
 		case (w.Text == "--port" || w.Text == "--tls-port") && i+1 < len(c.Args) && c.Args[i+1].Text != "0":
-			port = c.Args[i+1].Text
+			port, off = c.Args[i+1].Text, false
+		case w.Text == "--port":
+			off = true
 		}
+	}
+	if off && !c.Has("--tls-port") {
+		return nil // a Unix socket only
 	}
 	var hosts []string
 	for _, w := range words {
@@ -138,6 +146,7 @@ func redisCases() []Case {
 		Case{Config: "redis-server '--bind 0.0.0.0' --protected-mode no", Port: "6379", Binds: IPv4},
 		Case{Config: "redis-server --bind '*' -::* --protected-mode no", Port: "6379", Binds: Dual},
 		Case{Config: "redis-server --bind 127.0.0.1 --port 6380", Port: "6380", Binds: Loopback},
+		Case{Config: "redis-server --bind 0.0.0.0 --port 0 --unixsocket $DIR/redis.sock", Port: "6379", NotRun: "no port"},
 		Case{Config: "redis-server --bind 0.0.0.0 127.0.0.1", Port: "6379", Binds: Unknown},
 	)
 }

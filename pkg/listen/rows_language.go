@@ -5,6 +5,7 @@ func languageRows() []Program {
 		{Name: "gunicorn", Rule: "listen-python-server", Ran: "gunicorn 20.1.0", Keys: []string{"*gunicorn*.py"}, Gist: []string{"bind"}, Files: each(gunicornFile),
 			Names: []string{"gunicorn", "gunicorn3"}, Any: true, Run: own([]string{"gunicorn", "gunicorn3"}, gunicornRun), Cases: gunicornCases},
 		{Name: "uvicorn", Rule: "listen-python-server", Ran: "uvicorn 0.17.6", Names: []string{"uvicorn"}, Any: true, Run: own([]string{"uvicorn"}, uvicornRun), Cases: uvicornCases},
+		{Name: "FastAPI CLI", Rule: "listen-python-server", Source: "fastapi/fastapi-cli, cli.py; uvicorn, which binds, was run", Names: []string{"fastapi"}, Run: fastapiRun, Cases: fastapiCases},
 		{Name: "Hypercorn", Rule: "listen-python-server", Ran: "Hypercorn 0.13.2", Names: []string{"hypercorn"},
 			Run: options{stack: plain, address: []string{"-b", "--bind"}, local: "8000", both: "[::]"}.run, Cases: hypercornCases},
 		{Name: "Daphne", Rule: "listen-python-server", Ran: "Daphne 4.0.0", Names: []string{"daphne"},

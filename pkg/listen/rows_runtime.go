@@ -13,6 +13,7 @@ func runtimeRows() []Program {
 			Names: []string{"elasticsearch", "opensearch", "opensearch-docker-entrypoint.sh"}, Images: []string{"elasticsearch", "opensearch"}, Run: elasticsearchRun, Cases: elasticsearchCases},
 		{Name: "Cassandra", Rule: "listen-java", Source: "Cassandra, conf/jvm-server.options and conf/cassandra-env.sh", Keys: []string{"*cassandra*"}, Files: each(cassandraFiles),
 			Names: []string{"cassandra"}, Images: []string{"cassandra"}, Run: cassandraRun, Cases: cassandraCases},
+		{Name: "WildFly", Rule: "listen-java", Source: "wildfly-core, standalone.conf", Names: []string{"standalone.sh"}, Images: []string{"wildfly"}, Run: wildflyRun, Cases: wildflyCases},
 		{Name: "VictoriaMetrics", Rule: "listen-go", Ran: "VictoriaMetrics 1.79.5", Source: "VictoriaMetrics, lib/netutil/tcplistener.go",
 			Names: victoria, Images: victoriaImages, Run: victoriaRun, Cases: victoriaCases},
 		{Name: "Vault", Rule: "listen-go", Source: "Vault, command/server/listener_tcp.go", Gist: []string{"listener"}, Files: each(vaultFiles),

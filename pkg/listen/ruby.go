@@ -31,7 +31,9 @@ var (
 	pumaPort  = regexp.MustCompile(`^([ \t]*)port[ \t(]+([^#]*)`)
 	pumaFetch = regexp.MustCompile(`(?:ENV\.fetch[ \t]*\([^()]*\)|ENV\[[^\]]*\])(?:[ \t]*\{[^{}]*\})?`)
 	pumaHost  = regexp.MustCompile(`^,[ \t]*["']([^"'#]*)["']`)
-	pumaWord  = regexp.MustCompile(`(?m)^[ \t]*(?:bind|port|threads|workers|preload_app!|plugin|environment|pidfile|on_worker_boot|rackup|directory|stdout_redirect|worker_timeout|before_fork|activate_control_app|tag|state_path)\b`)
+	// A condition after the statement: bind "tcp://0.0.0.0:80" unless ENV["SOCKET"].
+	pumaModifier = regexp.MustCompile(`^[^#]*["')\d][ \t]+(?:if|unless)[ \t(]`)
+	pumaWord     = regexp.MustCompile(`(?m)^[ \t]*(?:bind|port|threads|workers|preload_app!|plugin|environment|pidfile|on_worker_boot|rackup|directory|stdout_redirect|worker_timeout|before_fork|activate_control_app|tag|state_path)\b`)
 )
 
 // pumaFile reads puma.rb: "bind" with an address that is no variable, and "port", which binds the default host.
@@ -41,6 +43,7 @@ func pumaFile(f File) []Listener {
 	}
 	var out []Listener
 	start := 0
+	conditions := false // without the indentation that would show them
 	for _, line := range strings.SplitAfter(f.Text, "\n") {
 		offset := start
 		start += len(line)
@@ -48,6 +51,12 @@ func pumaFile(f File) []Listener {
 			break
 		}
 		line = strings.TrimRight(line, "\r\n")
+		switch word, _, _ := strings.Cut(line, " "); word {
+		case "if", "unless", "case":
+			conditions = true
+		case "end":
+			conditions = false
+		}
 		if strings.HasPrefix(line, "=begin") || strings.HasPrefix(line, "__END__") {
 			return nil
 		}
@@ -94,10 +103,13 @@ func pumaFile(f File) []Listener {
 		} else {
 			continue
 		}
-		if l.Fault != None && indent != "" && l.Doubt == "" {
+		if l.Fault != None && (indent != "" || conditions || pumaModifier.MatchString(line)) && l.Doubt == "" {
 			l.Doubt = "the condition around it does not hold"
 		}
 		out = append(out, l)
+	}
+	if strings.Contains(f.Text, "clear_binds!") {
+		out = doubted(out, "clear_binds! drops it")
 	}
 	return beside(out)
 }
@@ -175,6 +187,8 @@ func pumaCases() []Case {
 		Case{File: "puma.rb", Config: "threads 1, 1\nport ENV.fetch(\"NO_PORT\", 8000), \"::\"\n", Port: "8000", Binds: Dual},
 		Case{File: "puma.rb", Config: "threads 1, 1\nbind \"tcp://0.0.0.0:#{ENV.fetch('NO_PORT', 8000)}\"\n", Port: "8000", Binds: IPv4},
 		Case{File: "puma.rb", Config: "threads 1, 1\nif ENV['SOCKET']\n  bind \"unix://#{ENV['SOCKET']}\"\nelse\n  bind \"tcp://0.0.0.0:8000\"\nend\n", Port: "8000", Binds: IPv4, Doubt: true},
+		Case{File: "puma.rb", Config: "threads 1, 1\nbind 'tcp://0.0.0.0:8000' unless ENV['NO_PORT']\nbind 'tcp://[::]:8001' if ENV['NO_PORT']\n", Port: "8000", Binds: IPv4, Doubt: true},
+		Case{File: "puma.rb", Config: "threads 1, 1\nif ENV['NO_PORT']\nbind 'tcp://[::]:8001'\nelse\nbind 'tcp://0.0.0.0:8000'\nend\n", Port: "8000", Binds: IPv4, Doubt: true},
 		Case{File: "puma.rb", Config: "threads 1, 1\nbind \"tcp://#{ENV.fetch('BIND', '[::]')}:8000\"\n", Port: "8000", Binds: Dual},
 		Case{File: "puma.rb", Config: "threads 1, 1\nbind 'tcp://127.0.0.1:8000'\n", Port: "8000", Binds: Loopback},
 	)

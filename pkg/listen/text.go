@@ -15,7 +15,7 @@ type span struct {
 
 // A directive of a format that has one in each line: "name argument argument # comment".
 type lineDirective struct {
-	name span
+	name span // its text is not empty
 	args []span
 	end  int // offset after the last word
 }
@@ -37,10 +37,16 @@ const maxLines = 100000
 // comment character ends the line, unless it is the first of two (\#). A backslash at the end of a line continues it where
 // continued is true.
 func lineDirectives(text string, comment byte, continued bool) []lineDirective {
-	out := make([]lineDirective, 0, lineCount(text))
-	var pool []span // of the words of many lines
-	for i, lines := 0, 0; i < len(text) && lines < maxLines; lines++ {
-		start := len(pool)
+	return firstDirectives(text, comment, continued, lineCount(text))
+}
+
+// firstDirectives are so many of lineDirectives.
+func firstDirectives(text string, comment byte, continued bool, most int) []lineDirective {
+	out := make([]lineDirective, 0, most)
+	var words []span // of one line
+	var args pool[span]
+	for i, lines := 0, 0; i < len(text) && lines < maxLines && len(out) < most; lines++ {
+		words = words[:0]
 		for i < len(text) && text[i] != '\n' {
 			switch c := text[i]; {
 			case c == ' ' || c == '\t' || c == '\r':
@@ -48,25 +54,35 @@ func lineDirectives(text string, comment byte, continued bool) []lineDirective {
 			case continued && c == '\\' && strings.HasPrefix(strings.TrimPrefix(text[i+1:], "\r"), "\n"):
 				i += 1 + strings.IndexByte(text[i:], '\n')
 			case c == comment:
-				for i < len(text) && text[i] != '\n' {
-					i++
-				}
+				i += len(lineAt(text, i))
 			default:
 				var w span
 				w, i = lineWord(text, i)
-				if len(pool) == cap(pool) {
-					size := max(64, min(2*cap(pool), 4096), 2*(len(pool)-start))
-					pool, start = append(make([]span, 0, size), pool[start:]...), 0
-				}
-				pool = append(pool, w)
+				words = append(words, w)
 			}
 		}
 		i++
-		if words := pool[start:len(pool):len(pool)]; len(words) > 0 {
-			out = append(out, lineDirective{words[0], words[1:], words[len(words)-1].end})
+		if len(words) > 0 {
+			if words[0].text == "" { // a name has a first letter
+				words[0].text = text[words[0].start:words[0].end]
+			}
+			out = append(out, lineDirective{words[0], args.keep(words[1:]), words[len(words)-1].end})
 		}
 	}
 	return out
+}
+
+// A pool has parts of large arrays for many short lists, which takes few allocations.
+type pool[T any] struct{ array []T }
+
+// keep returns a copy of a list.
+func (p *pool[T]) keep(list []T) []T {
+	if len(list) > cap(p.array)-len(p.array) {
+		p.array = make([]T, 0, max(len(list), 32, min(2*cap(p.array), 1024)))
+	}
+	start := len(p.array)
+	p.array = append(p.array, list...)
+	return p.array[start:len(p.array):len(p.array)]
 }
 
 // lineCount is how many lines a text has at most, for the first allocation.
@@ -179,6 +195,12 @@ const maxYAML = 1 << 20
 // maxYAMLLine is the longest line outside ASCII: there a column is found by counting.
 const maxYAMLLine = 1 << 16
 
+// maxYAMLDepth is how deep brackets nest: the parser takes quadratic time.
+const maxYAMLDepth = 1000
+
+// maxDocuments is how many documents a YAML text has at most: no server is configured by as many.
+const maxDocuments = 1000
+
 // readYAML returns the documents of a YAML or JSON text; none if any of it cannot be parsed.
 func readYAML(f File) []yamlNode {
 	if len(f.Text) > maxYAML || strings.Contains(f.Text, "{{") {
@@ -186,15 +208,26 @@ func readYAML(f File) []yamlNode {
 	}
 	lines := &yamlLines{[]int{0}, true}
 	longest, start := 0, 0
+	depth, deepest := 0, 0 // of brackets; those in comments and strings do no harm
 	for i := range len(f.Text) {
+		switch f.Text[i] {
+		case '[', '{':
+			depth++
+			deepest = max(deepest, depth)
+		case ']', '}':
+			depth--
+		}
 		lines.ascii = lines.ascii && f.Text[i] < utf8.RuneSelf
 		if f.Text[i] == '\n' {
 			longest, start = max(longest, i-start), i+1
 			lines.offsets = append(lines.offsets, start)
 		}
 	}
-	if longest = max(longest, len(f.Text)-start); longest > maxYAMLLine && !lines.ascii {
+	if longest = max(longest, len(f.Text)-start); longest > maxYAMLLine && !lines.ascii || deepest > maxYAMLDepth {
 		return nil
+	}
+	if strings.Count(f.Text, "\r") != strings.Count(f.Text, "\r\n") || !lines.ascii && strings.ContainsAny(f.Text, "\u0085\u2028\u2029") {
+		return nil // the parser breaks lines there
 	}
 	var out []yamlNode
 	decoder := yaml.NewDecoder(strings.NewReader(f.Text))
@@ -204,6 +237,9 @@ func readYAML(f File) []yamlNode {
 			if err.Error() == "EOF" {
 				return out
 			}
+			return nil
+		}
+		if len(out) == maxDocuments {
 			return nil
 		}
 		if n.Kind == yaml.DocumentNode && len(n.Content) == 1 {
@@ -281,9 +317,9 @@ func (n yamlNode) keys() []yamlKey {
 
 type yamlKey struct{ key, value yamlNode }
 
-// offset is where the value starts in the text. Columns of the parser count characters.
+// offset is where the value starts in the text; 0 if there is none. Columns of the parser count characters.
 func (n yamlNode) offset() int {
-	if n.Line < 1 || n.Line > len(n.lines.offsets) {
+	if n.Node == nil || n.Line < 1 || n.Line > len(n.lines.offsets) {
 		return 0
 	}
 	off := n.lines.offsets[n.Line-1]
@@ -308,7 +344,7 @@ func lineAt(text string, off int) string {
 // listener is a listener that this scalar configures; text is how a message quotes it.
 func (n yamlNode) listener(text, address, port string, family Family) Listener {
 	l := Listener{File: n.f.Name, Line: 1, Column: 1, Text: oneLine(text), Address: address, Port: port, Family: family}
-	if n.Line >= 1 && n.Line <= len(n.lines.offsets) {
+	if n.Node != nil && n.Line >= 1 && n.Line <= len(n.lines.offsets) {
 		l.Line, l.Column = n.Line, 1+n.offset()-n.lines.offsets[n.Line-1]
 	}
 	if family == IPv4 {
@@ -319,6 +355,9 @@ func (n yamlNode) listener(text, address, port string, family Family) Listener {
 
 // replace is the edit that writes another value for a plain or quoted scalar of one line, quoted; none for others.
 func (n yamlNode) replace(value string) []Edit {
+	if n.Node == nil {
+		return nil
+	}
 	start := n.offset()
 	var end int
 	switch n.Style {

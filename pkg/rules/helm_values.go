@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -113,11 +114,12 @@ func (v *chartValues) variables(n *yaml.Node) {
 
 // file gives a text a name that no other one has; pkg/listen goes by its beginning or end.
 func (v *chartValues) file(name, text string, line int) listen.File {
-	for {
+	key := name
+	for n := len(v.lines); ; n++ {
 		if _, taken := v.lines[name]; !taken {
 			break
 		}
-		name = "-" + name
+		name = fmt.Sprintf("%d-%s", n, key)
 	}
 	v.lines[name] = line
 	return listen.File{Name: name, Text: text}

@@ -92,10 +92,7 @@ func (x *Index) mount(o *Object, pod Path, namespace string, labels map[string]a
 		return
 	}
 	ports, all := podPorts(o, pod)
-	m := mount{labels: labels, dialled: map[string]bool{}, all: all}
-	for _, p := range ports {
-		m.dialled[p] = true
-	}
+	m := mount{labels: labels, dialled: ports, all: all}
 	slices.Sort(names)
 	for _, n := range slices.Compact(names) {
 		x.mounts[namespace+"/"+n] = append(x.mounts[namespace+"/"+n], m)

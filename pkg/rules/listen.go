@@ -106,7 +106,7 @@ func checkListen(rule string, req *Request) []Finding {
 			}
 		default:
 			f.Text = TextPos{l.Line, 0}
-			f.Message = fmt.Sprintf("%s configuration %s; sixgate explain %s has the way out", l.Program, l.Reason, rule) // never a value
+			f.Message = fmt.Sprintf("%s configuration %s; sixgate explain %s has the way out", l.Program, secretReason(l), rule) // never a value
 		}
 		if !l.Certain() || l.Fault != listen.IPv4Only {
 			f.Limit = Warn
@@ -137,6 +137,9 @@ func checkListen(rule string, req *Request) []Finding {
 			}
 			if set := req.Policy.Rules[rule]; set.Mutate != nil && *set.Mutate {
 				f.Changed = quote(l.Text) + " " + l.Reason + "; repaired: " + l.Advice
+				if req.Object.Kind() == "Secret" {
+					f.Changed = fmt.Sprintf("%s configuration %s; repaired", l.Program, secretReason(l))
+				}
 			}
 		}
 		out = append(out, f)
@@ -144,10 +147,18 @@ func checkListen(rule string, req *Request) []Finding {
 	return out
 }
 
-// mayEdit: the containers of a stored Pod cannot be changed. What was repaired when it was created is repaired again, so
+// secretReason is why a listener of a Secret is wrong, without a word of its text.
+func secretReason(l listener) string {
+	if l.Fault == listen.Conflict {
+		return "has two listeners that cannot be bound at once"
+	}
+	return l.Reason
+}
+
+// mayEdit: the containers of a stored Pod cannot be changed, nor an immutable ConfigMap or Secret. What was repaired when it was created is repaired again, so
 // that the same manifest can be applied again; everything else stays.
 func mayEdit(req *Request, edits []textEdit) bool {
-	if req.Object.Kind() != "Pod" || req.Operation != Update || req.Old == nil {
+	if req.Operation != Update || req.Old == nil || req.Object.Kind() != "Pod" && !req.Old.Bool("immutable") {
 		return true
 	}
 	return !slices.ContainsFunc(edits, func(e textEdit) bool { return textAt(req.Old, e.path) != e.text })
@@ -198,11 +209,17 @@ func readListeners(o *Object, all bool) []listener {
 		return nil
 	}
 	var out []listener
+	ports := sync.OnceValues(func() (map[string]bool, bool) { return podPorts(o, pod) })
 	for _, c := range containers(o, pod) {
-		out = append(out, readContainer(o, pod, c, all)...)
+		if out = append(out, readContainer(o, ports, c, all)...); len(out) > maxListeners {
+			break
+		}
 	}
 	return out
 }
+
+// maxListeners is after how many listeners the other containers of a pod are not read: enough is known.
+const maxListeners = 5000
 
 // A Reading is one listener that an object configures, faulty or not; or, with an empty Program, a text that may configure one and
 // was not understood, so not judged.
@@ -343,7 +360,7 @@ var programRules = sync.OnceValue(func() map[string]string {
 })
 
 // readContainer judges what a container runs: image, command, args and env.
-func readContainer(o *Object, pod Path, c container, all bool) []listener {
+func readContainer(o *Object, ports func() (map[string]bool, bool), c container, all bool) []listener {
 	image, _ := c.obj["image"].(string)
 	p := listen.Process{Image: image}
 	// A text has the name "" if it is the image, what the image does by itself, else its number in fields: few paths are asked for.
@@ -401,7 +418,7 @@ func readContainer(o *Object, pod Path, c container, all bool) []listener {
 		switch {
 		case c.list != "containers" && !(c.list == "initContainers" && always):
 			out[i].limit, out[i].note = Warn, "not a container that serves"
-		case out[i].Port != "" && !declaresPort(o, pod, out[i].Port):
+		case out[i].Port != "" && !declaresPort(ports, out[i].Port):
 			// Perhaps only a neighbour in the pod dials it, over 127.0.0.1.
 			out[i].limit, out[i].note = Warn, "no containerPort or probe names port "+out[i].Port
 		}
@@ -418,23 +435,24 @@ func textAt(o *Object, path Path) string {
 
 // declaresPort reports whether a container of a pod says that others dial a TCP port: by a containerPort or a probe. A port that
 // is no number may be any.
-func declaresPort(o *Object, pod Path, port string) bool {
-	ports, all := podPorts(o, pod)
-	return all || slices.Contains(ports, port) || !isNumber(port)
+func declaresPort(ports func() (map[string]bool, bool), port string) bool {
+	declared, all := ports()
+	return all || declared[port] || !isNumber(port)
 }
 
 // podPorts returns the ports that the containers and probes of a pod name, as decimal numbers. all is true if one of them cannot
 // be told.
-func podPorts(o *Object, pod Path) (ports []string, all bool) {
+func podPorts(o *Object, pod Path) (ports map[string]bool, all bool) {
+	ports = map[string]bool{}
 	named := map[string]string{}
 	add := func(v any) {
 		if n, ok := integer(v); ok {
-			ports = append(ports, fmt.Sprint(n))
+			ports[fmt.Sprint(n)] = true
 		} else if s, ok := v.(string); ok {
 			if !isNumber(s) && named[s] == "" {
 				all = true
 			}
-			ports = append(ports, cmp.Or(named[s], s))
+			ports[cmp.Or(named[s], s)] = true
 		}
 	}
 	for _, c := range containers(o, pod) {

@@ -91,6 +91,9 @@ func (s *Set) Rules(req *Request) (active []*Active, skipped []Skipped) {
 	if len(candidates) == 0 || s.excluded(req) {
 		return nil, nil
 	}
+	if !s.mayOptOut(o) {
+		return slices.Clip(candidates), nil
+	}
 	for _, a := range candidates {
 		if reason, ok := s.optOut(req, a.ID); ok {
 			skipped = append(skipped, Skipped{a.ID, reason})
@@ -141,6 +144,15 @@ func matchesObject(patterns []string, namespace string, o *Object) bool {
 	}
 	_, isWorkload := podPath(o)
 	return isWorkload && objectMatch(patterns, namespace, "Pod", o.Name())
+}
+
+// mayOptOut reports whether there is anything by which an object could opt out of a rule.
+func (s *Set) mayOptOut(o *Object) bool {
+	if len(s.policy.Exceptions) > 0 || len(o.Map("metadata", "annotations")) > 0 {
+		return true
+	}
+	pod, ok := podPath(o)
+	return ok && len(pod) > 0 && len(o.Map(pod.With("metadata", "annotations")...)) > 0
 }
 
 // optOut returns why a rule does not look at this object.
