@@ -79,7 +79,7 @@ type htmlFinding struct {
 // styles in it by their hashes. The list of findings is drawn page by page, so that 10,000 of them are no burden.
 func (r *Report) writeHTML(w io.Writer, o Options) error {
 	s := &r.Summary
-	page, err := template.New("report").Funcs(template.FuncMap{"count": count}).Parse(htmlPage)
+	page, err := template.New("report").Funcs(template.FuncMap{"count": count, "number": number}).Parse(htmlPage)
 	if err != nil {
 		return err
 	}
@@ -126,6 +126,7 @@ func (r *Report) writeHTML(w io.Writer, o Options) error {
 			htmlPart{Class: "warn", Label: "accepted with a warning", Count: s.Warned},
 			htmlPart{Class: "deny", Label: "refused", Count: s.Denied})},
 		"Fixable": fixable, "Rules": htmlRules(byRule), "Namespaces": namespaces, "NamespaceNames": names,
+		"WebhookLeft":    len(byRule) <= min(len(namespaces), shownNamespaces), // below the shorter table
 		"MoreNamespaces": max(len(namespaces)-shownNamespaces, 0),
 		"Errors":         errs, "MoreErrors": len(r.Errors) - len(errs), "Skipped": skipped, "MoreSkipped": len(r.Skipped) - len(skipped),
 		"Data": map[string]any{"pages": strings.TrimSuffix(rulePage(""), ".md"), "clusterWide": clusterWide, "findings": r.htmlFindings(&o)},
@@ -139,6 +140,15 @@ func (r *Report) writeHTML(w io.Writer, o Options) error {
 func cspHash(s string) string {
 	sum := sha256.Sum256([]byte(s))
 	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
+}
+
+// number groups digits, as the script does.
+func number(n int) string {
+	s := strconv.Itoa(n)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
 }
 
 // verdict is the report in a few words.
