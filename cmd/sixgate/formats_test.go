@@ -108,6 +108,19 @@ func valid(t *testing.T, s *jsonschema.Schema, data []byte) {
 	}
 }
 
+// TestDocumentedFormats: docs/audit.md has them all.
+func TestDocumentedFormats(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/audit.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range report.Formats() {
+		if !bytes.Contains(doc, []byte("`"+f+"`")) {
+			t.Errorf("%s is not documented", f)
+		}
+	}
+}
+
 // TestFormats holds each format to its published schema, or to what its documentation says where it has none, with findings of
 // every rule and with texts that would break out of it.
 func TestFormats(t *testing.T) {

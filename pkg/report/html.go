@@ -154,9 +154,12 @@ func number(n int) string {
 // verdict is the report in a few words.
 func (r *Report) verdict() string {
 	s := &r.Summary
+	denied := s.ByLevel[rules.Deny.String()]
 	switch {
-	case s.ByLevel[rules.Deny.String()] > 0:
-		return count(s.ByLevel[rules.Deny.String()], "fault") + " on an IPv6-only cluster"
+	case denied == 1:
+		return "1 fault on an IPv6-only cluster"
+	case denied > 1:
+		return number(denied) + " faults on an IPv6-only cluster"
 	case s.ExitCode == 3:
 		return "Not everything could be read"
 	case s.ByLevel[rules.Warn.String()] > 0:
