@@ -77,8 +77,7 @@ func (a *Active) AuditOnly() bool { return a.target.AuditOnly }
 
 // ClusterScoped reports whether objects of this kind have no namespace.
 func (s *Set) ClusterScoped(group, kind string) bool {
-	known := s.byKey[targetKey{group, kind, ""}]
-	return len(known) > 0 && known[0].target.Cluster
+	return slices.ContainsFunc(s.byKey[targetKey{group, kind, ""}], func(a *Active) bool { return a.target.Cluster })
 }
 
 // Unseen reports whether the webhook never sees objects of this kind, of which some rule knows something.
