@@ -106,6 +106,10 @@ func (r *Report) countReadiness() {
 		}
 		return byNamespace[namespace]
 	}
+	for i := range r.Known { // a fault, known or not
+		f := &r.Known[i]
+		states[f.subject()] = max(states[f.subject()], f.state())
+	}
 	for i := range r.Findings {
 		f := &r.Findings[i]
 		states[f.subject()] = max(states[f.subject()], f.state())
