@@ -83,8 +83,8 @@ func outcomeRank(outcome string) int {
 }
 
 // Compare matches two inputs by what their findings and objects are, never by line; where equal ones are in several files, by
-// file first. Exit code 3: something could not be read; 1: something got worse at failOn or above; with changed also where an
-// object got worse that the webhook would only change.
+// file first. Exit code 3: something could not be read; 1: a finding got worse at failOn or above, or, with changed, an outcome.
+// An outcome alone fails no more than it does in an audit: findings know the other objects, the webhook does not.
 func Compare(before, after Side, failOn rules.Level, changed bool) *Diff {
 	d := &Diff{
 		APIVersion: Version, Kind: DiffKind,
@@ -97,9 +97,8 @@ func Compare(before, after Side, failOn rules.Level, changed bool) *Diff {
 	s.Worse, s.Better, s.Hidden, s.Outcomes, s.Errors = len(d.Worse), len(d.Better), len(d.Hidden), len(d.Outcomes), len(d.Errors)
 	s.Old, s.New = before.Report.Summary, after.Report.Summary
 
-	fails := func(level rules.Level) bool { return failOn != rules.None && level >= failOn }
 	for i := range d.Worse {
-		if level, err := rules.ParseLevel(d.Worse[i].Level); err == nil && fails(level) {
+		if failOn != rules.None && level(d.Worse[i].Level) >= failOn {
 			s.ExitCode = 1
 		}
 	}
@@ -109,7 +108,7 @@ func Compare(before, after Side, failOn rules.Level, changed bool) *Diff {
 			continue
 		}
 		s.WorseOutcomes++
-		if o.Outcome == Denied && fails(rules.Deny) || o.Outcome == Warned && fails(rules.Warn) || o.Outcome == Changed && changed {
+		if changed {
 			s.ExitCode = 1
 		}
 	}
