@@ -3,8 +3,6 @@ package report
 import (
 	"fmt"
 	"io"
-	"maps"
-	"slices"
 	"strings"
 
 	"github.com/sixgate/sixgate/pkg/rules"
@@ -37,13 +35,12 @@ func (r *Report) writeMarkdown(w io.Writer, o Options) error {
 		}
 		markdownMore(b, len(byRule), "rule")
 	}
-	if names := slices.Sorted(maps.Keys(s.ByNamespace)); len(names) > 1 {
+	if namespaces := r.namespaceRows(); len(namespaces) > 1 {
 		b.WriteString("\n| namespace | ready | deny | warn |\n| --- | --: | --: | --: |\n")
-		for _, name := range names[:min(len(names), maxMarkdownRows)] {
-			n := s.ByNamespace[name]
-			fmt.Fprintf(b, "| %s | %d of %d | %d | %d |\n", markdownText(namespaceName(name)), n.Ready, n.Workloads, n.Deny, n.Warn)
+		for _, n := range namespaces[:min(len(namespaces), maxMarkdownRows)] {
+			fmt.Fprintf(b, "| %s | %d of %d | %d | %d |\n", markdownText(n.name), n.Ready, n.Workloads, n.Deny, n.Warn)
 		}
-		markdownMore(b, len(names), "namespace")
+		markdownMore(b, len(namespaces), "row")
 	}
 	for i := range r.Errors {
 		if i == maxMarkdownErrors {

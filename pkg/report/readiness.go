@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -66,18 +67,25 @@ func (f *Finding) state() state {
 	return person
 }
 
-// A subject is an object that a workload's readiness may hang on.
+// A subject is an object as others name it. One input may have several, in files for different clusters.
 type subject struct{ namespace, kind, name string }
 
-func (a At) subject() subject { return subject{a.Namespace, a.Kind, a.Name} }
+// A document is an object by its place in the input.
+type document struct {
+	file         string
+	number, item int
+}
+
+func (a At) subject() subject   { return subject{a.Namespace, a.Kind, a.Name} }
+func (a At) document() document { return document{a.File, a.Document, a.Item} }
 
 type workload struct {
-	at subject
+	at At
 	rules.Workload
 }
 
 type service struct {
-	at       subject
+	at       At
 	selector map[string]any
 }
 
@@ -98,7 +106,7 @@ func (s *Readiness) count(st state) {
 
 // countReadiness judges the workloads by what was found in all objects, and sums up by namespace.
 func (r *Report) countReadiness() {
-	states := map[subject]state{}
+	own, states := map[document]state{}, map[subject]state{}
 	byNamespace := map[string]*NamespaceSummary{}
 	of := func(namespace string) *NamespaceSummary {
 		if byNamespace[namespace] == nil {
@@ -112,6 +120,7 @@ func (r *Report) countReadiness() {
 	}
 	for i := range r.Findings {
 		f := &r.Findings[i]
+		own[f.document()] = max(own[f.document()], f.state())
 		states[f.subject()] = max(states[f.subject()], f.state())
 		if f.Level == rules.Deny.String() {
 			of(f.Namespace).Deny++
@@ -119,40 +128,58 @@ func (r *Report) countReadiness() {
 			of(f.Namespace).Warn++
 		}
 	}
-	// Only Services with findings matter. Equal selectors are one, so that many Services and many workloads do not multiply.
+	// Only Services with findings matter. Equal selectors are one, and each is filed under its rarest label, so that many Services
+	// and many workloads do not multiply.
 	type faulty struct {
-		selector map[string]any
-		state    state
+		namespace string
+		selector  map[string]any
+		state     state
 	}
-	services := map[string]map[string]*faulty{} // by namespace and selector
+	type label struct{ namespace, key, value string }
+	var faults []*faulty
+	index, common, filed := map[string]*faulty{}, map[label]int{}, map[label][]*faulty{}
+	labels := func(namespace string, m map[string]any) (out []label) {
+		for _, key := range slices.Sorted(maps.Keys(m)) {
+			value, _ := m[key].(string)
+			out = append(out, label{namespace, key, value})
+		}
+		return out
+	}
 	for _, s := range r.services {
-		st := states[s.at]
-		if st == ready {
+		st := own[s.at.document()]
+		if st == ready || len(s.selector) == 0 {
 			continue
 		}
-		if services[s.at.namespace] == nil {
-			services[s.at.namespace] = map[string]*faulty{}
+		key := fmt.Sprintf("%q %q", s.at.Namespace, s.selector) // maps are printed sorted by key
+		f := index[key]
+		if f == nil {
+			f = &faulty{namespace: s.at.Namespace, selector: s.selector}
+			index[key], faults = f, append(faults, f)
+			for _, l := range labels(f.namespace, f.selector) {
+				common[l]++
+			}
 		}
-		key := fmt.Sprintf("%q", s.selector) // maps are printed sorted by key
-		if services[s.at.namespace][key] == nil {
-			services[s.at.namespace][key] = &faulty{selector: s.selector}
-		}
-		f := services[s.at.namespace][key]
 		f.state = max(f.state, st)
 	}
+	for _, f := range faults {
+		l := slices.MinFunc(labels(f.namespace, f.selector), func(a, b label) int { return cmp.Compare(common[a], common[b]) })
+		filed[l] = append(filed[l], f)
+	}
 	for _, w := range r.workloads {
-		st := states[w.at]
+		st := own[w.at.document()]
 		for _, use := range w.Uses {
 			kind, name, _ := strings.Cut(use, "/")
-			st = max(st, states[subject{w.at.namespace, kind, name}])
+			st = max(st, states[subject{w.at.Namespace, kind, name}])
 		}
-		for _, f := range services[w.at.namespace] {
-			if f.state > st && rules.Selects(f.selector, w.Labels) {
-				st = f.state
+		for _, l := range labels(w.at.Namespace, w.Labels) {
+			for _, f := range filed[l] {
+				if f.state > st && rules.Selects(f.selector, w.Labels) {
+					st = f.state
+				}
 			}
 		}
 		r.Summary.Readiness.count(st)
-		of(w.at.namespace).Readiness.count(st)
+		of(w.at.Namespace).Readiness.count(st)
 	}
 	r.Summary.ByNamespace = map[string]NamespaceSummary{}
 	for _, name := range slices.Sorted(maps.Keys(byNamespace)) {

@@ -218,9 +218,9 @@ func (r *Report) AddObject(at At, doc *manifest.Document, outcome string, change
 	}
 	r.Objects = append(r.Objects, o)
 	if w, ok := rules.WorkloadOf(doc.Object); ok {
-		r.workloads = append(r.workloads, workload{at.subject(), w})
+		r.workloads = append(r.workloads, workload{at, w})
 	} else if selector := rules.ServiceSelector(doc.Object); selector != nil {
-		r.services = append(r.services, service{at.subject(), selector})
+		r.services = append(r.services, service{at, selector})
 	}
 }
 

@@ -2,6 +2,7 @@ package report
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 
 	"github.com/sixgate/sixgate/pkg/rules"
@@ -46,4 +47,30 @@ func namespaceName(s string) string {
 		return clusterWide
 	}
 	return s
+}
+
+// A namespaceRow is one line of a table for people.
+type namespaceRow struct {
+	name string
+	NamespaceSummary
+}
+
+// namespaceRows are the namespaces with findings or with workloads that are not ready, sorted, and one row for all others.
+func (r *Report) namespaceRows() []namespaceRow {
+	var out []namespaceRow
+	var others namespaceRow
+	for _, name := range slices.Sorted(maps.Keys(r.Summary.ByNamespace)) {
+		n := r.Summary.ByNamespace[name]
+		if n.Deny+n.Warn > 0 || n.Ready < n.Workloads {
+			out = append(out, namespaceRow{namespaceName(name), n})
+			continue
+		}
+		others.Workloads += n.Workloads
+		others.Ready += n.Ready
+	}
+	if n := len(r.Summary.ByNamespace) - len(out); n > 0 {
+		others.name = "(" + count(n, "namespace") + " without findings)"
+		out = append(out, others)
+	}
+	return out
 }

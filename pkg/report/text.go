@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"fmt"
 	"io"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -85,12 +84,11 @@ func (t *text) tables(r *Report) {
 			fmt.Fprintf(tw, "%d\t%d\t%d\t  %s\n", c.deny, c.warn, c.fixable, c.rule)
 		}
 	})
-	names := slices.Sorted(maps.Keys(r.Summary.ByNamespace))
-	table(len(names), func(tw *tabwriter.Writer) {
+	namespaces := r.namespaceRows()
+	table(len(namespaces), func(tw *tabwriter.Writer) {
 		fmt.Fprintf(tw, "deny\twarn\tready\tworkloads\t  namespace\n")
-		for _, name := range names {
-			n := r.Summary.ByNamespace[name]
-			fmt.Fprintf(tw, "%d\t%d\t%d\t%d\t  %s\n", n.Deny, n.Warn, n.Ready, n.Workloads, Printable(namespaceName(name)))
+		for _, n := range namespaces {
+			fmt.Fprintf(tw, "%d\t%d\t%d\t%d\t  %s\n", n.Deny, n.Warn, n.Ready, n.Workloads, Printable(n.name))
 		}
 	})
 }
