@@ -98,11 +98,16 @@ func (b *baseline) read(failOn string) error {
 	return nil
 }
 
-// use tells a report what is known: what the file has, or everything, once that is written.
-func (b *baseline) use(stderr io.Writer, r *report.Report) error {
-	switch {
-	case b.known != nil:
+// use tells a report what is known, before the audit.
+func (b *baseline) use(r *report.Report) {
+	if b.known != nil {
 		r.SetBaseline(b.known)
+	}
+}
+
+// save writes down everything that was found, which is known then.
+func (b *baseline) save(stderr io.Writer, r *report.Report) error {
+	switch {
 	case b.target == "":
 	case slices.ContainsFunc(r.Errors, func(e report.Error) bool { return !e.Audited }):
 		return fmt.Errorf("write baseline %s: not all of the input could be read, so faults would be missing; the file stays as it was", b.target)

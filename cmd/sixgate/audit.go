@@ -87,12 +87,13 @@ func (o *auditOptions) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	r := audit(in, rules.NewSetAt(policy, o.now), o.namespace)
-	for i := range r.Exceptions {
-		r.Exceptions[i].File = o.policy
-	}
+	set := rules.NewSetAt(policy, o.now)
+	r := report.New()
+	r.AddExceptions(o.policy, set)
+	o.baseline.use(r)
+	audit(r, in, set, o.namespace)
 	failOn, changedFails := failLevel(o.failOn.value)
-	saveErr := o.baseline.use(cmd.ErrOrStderr(), r)
+	saveErr := o.baseline.save(cmd.ErrOrStderr(), r)
 	r.Finish(failOn)
 	if changedFails && r.Summary.Changed > 0 && r.Summary.ExitCode == 0 {
 		r.Summary.ExitCode = exitFindings
@@ -178,10 +179,8 @@ func colored(when choice, w io.Writer) bool {
 }
 
 // audit judges all objects of an input. The report is not finished yet.
-func audit(in *input, set *rules.Set, namespace string) *report.Report {
-	r := report.New()
+func audit(r *report.Report, in *input, set *rules.Set, namespace string) {
 	r.Errors = append(r.Errors, in.errs...)
-	r.AddExceptions("", set)
 	r.Summary.Files, r.Summary.Objects, r.Summary.NotObjects = in.files, len(in.docs), in.notObjects
 	var objects []*rules.Object
 	for _, doc := range in.docs {
@@ -191,7 +190,6 @@ func audit(in *input, set *rules.Set, namespace string) *report.Report {
 	for _, doc := range in.docs {
 		auditObject(r, set, doc, namespace, index)
 	}
-	return r
 }
 
 // auditObject adds to the report what the webhook would do with one object, which has no index, and the findings, which do.

@@ -84,7 +84,8 @@ func (o *diffOptions) run(cmd *cobra.Command, args []string) error {
 		if err != nil {
 			return err
 		}
-		r := audit(in, set, o.namespace)
+		r := report.New()
+		audit(r, in, set, o.namespace)
 		r.Finish(failOn)
 		root := arg
 		if arg == "-" {

@@ -32,6 +32,8 @@ func (k Known) compare(other Known) int {
 		cmp.Compare(k.Rule, other.Rule), cmp.Compare(k.Path, other.Path), cmp.Compare(k.Value, other.Value))
 }
 
+func (k Known) subject() subject { return subject{k.Namespace, k.Kind, k.Name} }
+
 var listIndex = regexp.MustCompile(`\[[0-9]+\]`)
 
 // known is the entry of a finding. The text of a Secret is not in it, not even as a hash, which could be guessed.
@@ -150,8 +152,20 @@ type Gone struct {
 	Audited bool `json:"audited" jsonschema:"the object was audited, so the fault is repaired or silenced; else the object is not in this input"`
 }
 
-// SetBaseline says which faults are known, before Finish: those are listed apart, and do not count as findings.
-func (r *Report) SetBaseline(b Baseline) { r.baseline = b }
+// SetBaseline says which faults are known, before the first object is added: those are listed apart, and do not count as findings.
+func (r *Report) SetBaseline(b Baseline) {
+	r.baseline, r.audited = b, map[subject]bool{}
+	for k := range b {
+		r.audited[k.subject()] = false
+	}
+}
+
+// see notes that an object was audited, if the baseline has something of it.
+func (r *Report) see(s subject) {
+	if _, ok := r.audited[s]; ok {
+		r.audited[s] = true
+	}
+}
 
 // applyBaseline takes the known faults out of the findings. Of equal ones the first are known.
 func (r *Report) applyBaseline() {
@@ -173,13 +187,9 @@ func (r *Report) applyBaseline() {
 		}
 	}
 	r.Findings = findings
-	audited := map[subject]bool{}
-	for i := range r.Objects {
-		audited[r.Objects[i].subject()] = true
-	}
 	for _, k := range left.sorted() {
 		if n := left[k]; n > 0 {
-			g := Gone{Known: k, Count: n, Audited: audited[subject{k.Namespace, k.Kind, k.Name}]}
+			g := Gone{Known: k, Count: n, Audited: r.audited[k.subject()]}
 			r.Gone = append(r.Gone, g)
 			r.Summary.Gone += n
 			if g.Audited {

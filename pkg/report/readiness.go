@@ -116,6 +116,7 @@ func (r *Report) countReadiness() {
 	}
 	for i := range r.Known { // a fault, known or not
 		f := &r.Known[i]
+		own[f.document()] = max(own[f.document()], f.state())
 		states[f.subject()] = max(states[f.subject()], f.state())
 	}
 	for i := range r.Findings {

@@ -46,6 +46,7 @@ type Report struct {
 	workloads []workload
 	services  []service
 	baseline  Baseline
+	audited   map[subject]bool // the objects of the baseline, and whether they were there
 }
 
 // At is a place in the input and the object there.
@@ -217,6 +218,7 @@ func (r *Report) AddObject(at At, doc *manifest.Document, outcome string, change
 		o.Changes, o.changes = append(o.Changes, line), append(o.changes, at.in(doc, &f))
 	}
 	r.Objects = append(r.Objects, o)
+	r.see(at.subject())
 	if w, ok := rules.WorkloadOf(doc.Object); ok {
 		r.workloads = append(r.workloads, workload{at, w})
 	} else if selector := rules.ServiceSelector(doc.Object); selector != nil {
