@@ -30,18 +30,18 @@ func failLevel(failOn string) (level rules.Level, changed bool) {
 	return level, false
 }
 
-// levels is a flag that may be given several times: RULE=LEVEL.
-type levels []ruleLevel
+// ruleLevels is a flag that may be given several times: RULE=LEVEL.
+type ruleLevels []ruleLevel
 
 type ruleLevel struct {
 	rule  string
 	level rules.Level
 }
 
-func (l *levels) String() string { return "" }
-func (l *levels) Type() string   { return "RULE=LEVEL" }
+func (l *ruleLevels) String() string { return "" }
+func (l *ruleLevels) Type() string   { return "RULE=LEVEL" }
 
-func (l *levels) Set(s string) error {
+func (l *ruleLevels) Set(s string) error {
 	rule, level, ok := strings.Cut(s, "=")
 	known := []string{"deny", "warn", "off"}
 	if !ok || rule == "" {
@@ -56,7 +56,7 @@ func (l *levels) Set(s string) error {
 }
 
 // apply sets the levels in a policy that was read.
-func (l levels) apply(p *rules.Policy) error {
+func (l ruleLevels) apply(p *rules.Policy) error {
 	for _, one := range l {
 		if err := p.SetLevel(one.rule, one.level); err != nil {
 			return err

@@ -24,7 +24,7 @@ type auditOptions struct {
 	outputs                      outputs
 	failOn, color                choice
 	verbose                      bool
-	levels                       levels
+	levels                       ruleLevels
 	baseline                     baseline
 	now                          func() time.Time
 }

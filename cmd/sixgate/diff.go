@@ -14,7 +14,7 @@ import (
 type diffOptions struct {
 	policy, namespace, sourceURL string
 	output, failOn, color        choice
-	levels                       levels
+	levels                       ruleLevels
 	now                          func() time.Time
 }
 

@@ -24,7 +24,7 @@ import (
 type fixOptions struct {
 	policy, namespace       string
 	diff, dryRun, additions bool
-	levels                  levels
+	levels                  ruleLevels
 	now                     func() time.Time
 }
 
