@@ -110,7 +110,7 @@ func (b *baseline) save(stderr io.Writer, r *report.Report) error {
 	switch {
 	case b.target == "":
 	case slices.ContainsFunc(r.Errors, func(e report.Error) bool { return !e.Audited }):
-		return fmt.Errorf("write baseline %s: not all of the input could be read, so faults would be missing; the file stays as it was", b.target)
+		return fmt.Errorf("write baseline %s: not all of the input could be read, so faults would be missing; repair or leave out what is named, the file stays as it was", b.target)
 	default:
 		all := r.Baseline()
 		if err := (output{file: b.target}).write(all.Write); err != nil {
