@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/rogpeppe/go-internal/diff"
 	"github.com/spf13/cobra"
@@ -23,11 +24,13 @@ import (
 type fixOptions struct {
 	policy, namespace       string
 	diff, dryRun, additions bool
+	levels                  ruleLevels
+	now                     func() time.Time
 }
 
 // newFix returns the command; program is the name that its examples use.
-func newFix(program string) *cobra.Command {
-	var o fixOptions
+func newFix(program string, now func() time.Time) *cobra.Command {
+	o := fixOptions{now: now}
 	cmd := &cobra.Command{
 		Use:   "fix FILE|DIR|-...",
 		Short: "Repair manifests for an IPv6-only cluster, in place",
@@ -50,6 +53,7 @@ Exit codes: 0 no finding at level deny is left, 1 there is one, 3 could not run,
 	flags := cmd.Flags()
 	flags.StringVar(&o.policy, "policy", "", "policy `FILE`; none: the default policy, for a cluster with IPv6 only")
 	flags.StringVarP(&o.namespace, "namespace", "n", "default", "`NAMESPACE` of objects that name none")
+	flags.Var(&o.levels, "level", levelUsage)
 	flags.BoolVar(&o.diff, "diff", false, "print a unified diff and write nothing")
 	flags.BoolVar(&o.dryRun, "dry-run", false, "list what would be repaired and write nothing")
 	flags.BoolVar(&o.additions, "additions", false, "also write what the webhook adds when an object is created")
@@ -86,6 +90,9 @@ func (o *fixOptions) run(cmd *cobra.Command, args []string) error {
 			policy.Cluster.Families = []string{"IPv6"}
 		}
 	}
+	if err := o.levels.apply(policy); err != nil {
+		return err
+	}
 	var stdin bytes.Buffer
 	in, err := readInput(cmd.Context(), args, io.TeeReader(cmd.InOrStdin(), &stdin))
 	if err != nil {
@@ -102,7 +109,7 @@ func (o *fixOptions) run(cmd *cobra.Command, args []string) error {
 	if !policy.Cluster.IPv6Only() {
 		fmt.Fprintf(stderr, "sixgate: no rule is active: cluster.families of the policy is %v, not IPv6 only\n", policy.Cluster.Families)
 	}
-	files := o.fix(in, rules.NewSet(policy))
+	files := o.fix(in, rules.NewSetAt(policy, o.now))
 
 	// What is meant for people goes to standard error where standard output is a diff or the repaired stream.
 	write := !o.diff && !o.dryRun

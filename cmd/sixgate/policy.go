@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -19,9 +20,9 @@ import (
 )
 
 // newPolicy returns the command; program is the name that its examples use.
-func newPolicy(program string) *cobra.Command {
+func newPolicy(program string, now func() time.Time) *cobra.Command {
 	policy := &cobra.Command{Use: "policy", Short: "Draft policy files and check them"}
-	group(policy, newPolicyInit(program), newPolicyCheck(program))
+	group(policy, newPolicyInit(program), newPolicyCheck(program, now))
 	return policy
 }
 
@@ -108,12 +109,13 @@ func writeNew(file, text string) error {
 	return nil
 }
 
-func newPolicyCheck(program string) *cobra.Command {
+func newPolicyCheck(program string, now func() time.Time) *cobra.Command {
 	var against clusterFlag
 	cmd := &cobra.Command{
 		Use:   "check FILE...",
 		Short: "Read policy files strictly, as the webhook does",
-		Long: `Read policy files strictly, as the webhook does. With --cluster, also hold what they say against a live cluster: each difference is
+		Long: `Read policy files strictly, as the webhook does, and list exceptions that have ended or whose rule is off. Such a policy is
+good all the same; which exceptions silence nothing is known by who audits the objects: sixgate audit --policy FILE. With --cluster, also hold what they say against a live cluster: each difference is
 one line. Exit code 1: there are differences; 3: a file is bad, or the cluster could not be read where a file says something.`,
 		Example: "  " + program + " policy check policy.yaml\n" +
 			"  " + program + " policy check --cluster policy.yaml",
@@ -122,14 +124,14 @@ one line. Exit code 1: there are differences; 3: a file is bad, or the cluster c
 			if !against.use && (cmd.Flags().Changed("kubeconfig") || cmd.Flags().Changed("context")) {
 				return errors.New("--kubeconfig and --context go with --cluster")
 			}
-			return checkPolicies(cmd, files, &against)
+			return checkPolicies(cmd, files, &against, now)
 		},
 	}
 	against.add(cmd.Flags(), "hold the files against the cluster of the kubeconfig, too")
 	return cmd
 }
 
-func checkPolicies(cmd *cobra.Command, files []string, against *clusterFlag) error {
+func checkPolicies(cmd *cobra.Command, files []string, against *clusterFlag, now func() time.Time) error {
 	var errs []error
 	policies, dns64 := map[string]*rules.Policy{}, false
 	for _, file := range files {
@@ -167,6 +169,9 @@ func checkPolicies(cmd *cobra.Command, files []string, against *clusterFlag) err
 				return err
 			}
 		}
+		if _, err := io.WriteString(cmd.OutOrStdout(), endedExceptions(file, p, now)); err != nil {
+			return err
+		}
 		for _, line := range c.unknown {
 			fmt.Fprintf(cmd.ErrOrStderr(), "%s: not compared: %s\n", file, report.Printable(line))
 		}
@@ -181,6 +186,24 @@ func checkPolicies(cmd *cobra.Command, files []string, against *clusterFlag) err
 		return exitCode(code)
 	}
 	return errors.Join(errs...)
+}
+
+// endedExceptions lists the exceptions that are good for nothing, whatever the objects are, one line each.
+func endedExceptions(file string, p *rules.Policy, now func() time.Time) string {
+	r := report.New()
+	r.AddExceptions(file, rules.NewSetAt(p, now))
+	var b strings.Builder
+	for i := range r.Exceptions {
+		e := &r.Exceptions[i]
+		message := e.String()
+		if message == "" && p.Rules[e.Rule].Level == rules.Off {
+			e.State, message = report.ExceptionUnused, fmt.Sprintf("exception of %s: %s is off anyway; remove it", e.Owner, e.Rule)
+		}
+		if message != "" {
+			b.WriteString(report.Printable(fmt.Sprintf("%s:%d: %s: %s", file, e.Line, e.State, message)) + "\n")
+		}
+	}
+	return b.String()
 }
 
 // readPolicy reads a policy file. Each problem in it is one line of the error.

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/sixgate/sixgate/pkg/rules"
 )
@@ -85,7 +86,7 @@ func TestReadme(t *testing.T) {
 func saidOf(t *testing.T, policy string, files []string) []string {
 	t.Helper()
 	var out, stderr bytes.Buffer
-	cmd := newRoot("sixgate")
+	cmd := newRoot("sixgate", time.Now)
 	cmd.SetArgs(append([]string{"audit", "--policy", policy, "-o", "json"}, files...))
 	cmd.SetOut(&out)
 	cmd.SetErr(&stderr)

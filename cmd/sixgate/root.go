@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -14,8 +15,8 @@ import (
 	"github.com/sixgate/sixgate/pkg/rules"
 )
 
-// newRoot returns the command tree; program is the path by which it was started.
-func newRoot(program string) *cobra.Command {
+// newRoot returns the command tree; program is the path by which it was started, now is the clock by which exceptions end.
+func newRoot(program string, now func() time.Time) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "sixgate",
 		Short: "Find what fails on an IPv6-only Kubernetes cluster",
@@ -30,7 +31,7 @@ Exit codes: 0 nothing found, 1 findings at or above --fail-on, 3 could not run o
 		name = "kubectl sixgate"
 		root.Annotations[cobra.CommandDisplayNameAnnotation] = name
 	}
-	group(root, newAudit(name), newFix(name), newExplain(), newPolicy(name), newProbe(name), newExport(name), newVersion())
+	group(root, newAudit(name, now), newFix(name, now), newDiff(name, now), newExplain(), newPolicy(name, now), newProbe(name), newExport(name), newVersion())
 	root.SetFlagErrorFunc(flagError)
 	return root
 }

@@ -201,7 +201,7 @@ func (s *Set) Skips(a *Active, targets []Target) [][2]string {
 	}
 	var excepted []string
 	for _, e := range p.Exceptions {
-		if e.Rule == a.ID && !s.expired(e) {
+		if e.Rule == a.ID && !s.Expired(&e) {
 			excepted = append(excepted, objects(e.Objects))
 		}
 	}
@@ -225,7 +225,7 @@ func (s *Set) Skips(a *Active, targets []Target) [][2]string {
 func (s *Set) Until(id string) string {
 	first := ""
 	for _, e := range s.policy.Exceptions {
-		if _, err := time.Parse(time.DateOnly, e.Until); err == nil && e.Rule == id && !s.expired(e) && (first == "" || e.Until < first) {
+		if _, err := time.Parse(time.DateOnly, e.Until); err == nil && e.Rule == id && !s.Expired(&e) && (first == "" || e.Until < first) {
 			first = e.Until
 		}
 	}
