@@ -211,8 +211,8 @@ func (s *policyServer) use(t *testing.T, objects []runtime.Object) {
 	}
 	const constraints = `"matchConstraints": {"resourceRules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["configmaps"]}]}`
 	for kind, spec := range map[string]string{
-		"ValidatingAdmissionPolicy": `{` + constraints + `, "validations": [{"expression": "object.metadata.name != 'canary'", "message": "` + canary + `"}]}`,
-		"MutatingAdmissionPolicy": `{` + constraints + `, "reinvocationPolicy": "Never", "matchConditions": [{"name": "canary", "expression": "object.metadata.name == 'canary'"}],
+		"ValidatingAdmissionPolicy": `{` + constraints + `, "validations": [{"expression": "object.metadata.?name.orValue('') != 'canary'", "message": "` + canary + `"}]}`,
+		"MutatingAdmissionPolicy": `{` + constraints + `, "reinvocationPolicy": "Never", "matchConditions": [{"name": "canary", "expression": "object.metadata.?name.orValue('') == 'canary'"}],
 			"mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": "[JSONPatch{op: 'add', path: '/data', value: {'canary': '` + canary + `'}}]"}}]}`,
 		"ValidatingAdmissionPolicyBinding": `{"policyName": "` + canary + `", "validationActions": ["Warn"]}`,
 		"MutatingAdmissionPolicyBinding":   `{"policyName": "` + canary + `"}`,
@@ -309,23 +309,25 @@ func TestExport(t *testing.T) {
 			servers[in.URL] = s
 			t.Cleanup(func() { s.remove(t) })
 		}
-		result := export.Policies(rules.NewSet(g.policy), []string{g.rule}, nil)
-		s.use(t, result.Objects)
-		for _, c := range g.cases {
-			why := s.differs(t, rules.NewSet(g.policy), c)
-			listed, ok := c.rule.CEL.Cases[c.name]
-			switch {
-			case why == "" && ok:
-				t.Errorf("%s/%s is listed as different (%s) and is not", c.rule.ID, c.name, listed)
-			case why == "":
-				same++
-			case ok:
-				different++
-				t.Logf("%s/%s: %s; listed: %s", c.rule.ID, c.name, why, listed)
-			default:
-				t.Errorf("%s/%s: %s", c.rule.ID, c.name, why)
+		t.Run(g.rule, func(t *testing.T) {
+			result := export.Policies(rules.NewSet(g.policy), []string{g.rule}, nil)
+			s.use(t, result.Objects)
+			for _, c := range g.cases {
+				why := s.differs(t, rules.NewSet(g.policy), c)
+				listed, ok := c.rule.CEL.Cases[c.name]
+				switch {
+				case why == "" && ok:
+					t.Errorf("%s/%s is listed as different (%s) and is not", c.rule.ID, c.name, listed)
+				case why == "":
+					same++
+				case ok:
+					different++
+					t.Logf("%s/%s: %s; listed: %s", c.rule.ID, c.name, why, listed)
+				default:
+					t.Errorf("%s/%s: %s", c.rule.ID, c.name, why)
+				}
 			}
-		}
+		})
 	}
 	t.Logf("%d cases are the same, %d are listed as different", same, different)
 }
