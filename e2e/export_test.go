@@ -94,6 +94,11 @@ func exportGroups(t *testing.T) []*policyGroup {
 					c.target = x
 				}
 			}
+			if only := rule.CEL.Targets; len(only) > 0 && !slices.ContainsFunc(only, func(x rules.Target) bool {
+				return x.Kind == c.in["kind"] && strings.TrimPrefix(x.Group+"/"+x.Version, "/") == c.in["apiVersion"]
+			}) {
+				continue // CEL.Differences says so
+			}
 			key := rule.ID + dual + text["policy.yaml"]
 			g := byKey[key]
 			if g == nil {

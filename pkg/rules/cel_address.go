@@ -7,7 +7,7 @@ import (
 
 const (
 	celLoopbackText = `(?i)^(?:` + ipv4Mapped + `)?0*127(?:\.` + ipv4Octet + `){3}$|^` + ipv4Mapped + `7f[0-9a-f]{2}:[0-9a-f]{1,4}$`
-	celPrivateText  = `(?i)(?:^|:)(?:10\.|192\.168\.|172\.(?:1[6-9]|2[0-9]|3[01])\.|169\.254\.)|:ffff:(?:0?a[0-9a-f]{2}|c0a8|ac1[0-9a-f]|a9fe):[0-9a-f]+$`
+	celPrivateText  = `(?i)(?:^|:)(?:10\.|192\.168\.|172\.(?:1[6-9]|2[0-9]|3[01])\.)|:ffff:(?:0?a[0-9a-f]{2}|c0a8|ac1[0-9a-f]):[0-9a-f]+$`
 	celCIDRv4Text   = `(?i)^(?:` + ipv4Octet + `(?:\.` + ipv4Octet + `){3}/(?:3[0-2]|[12]?[0-9])|` +
 		ipv4Mapped + `(?:` + ipv4Octet + `(?:\.` + ipv4Octet + `){3}|[0-9a-f]{1,4}:[0-9a-f]{1,4})/(?:12[0-8]|1[01][0-9]|[1-9]?[0-9]))$`
 )
@@ -50,7 +50,7 @@ func celNAT64(p *Policy, s, but string) string {
 func celTranslated(p *Policy, s string) string {
 	but := celLoopbackText + "|" + celAnyIPv4Text
 	if p.Cluster.NAT64.Prefix == "64:ff9b::/96" {
-		but += "|" + celPrivateText
+		but += "|" + celPrivateText + `|(?:^|:)169\.254\.|:ffff:a9fe:`
 	}
 	return celNAT64(p, s, but)
 }
@@ -67,7 +67,7 @@ func celInsteadOf(p *Policy, s, other string) string {
 // celPodVariables are a pod and its containers, of which x.c is the container itself.
 func celPodVariables() []Variable {
 	return []Variable{
-		{"pod", "request.kind.kind == 'ConfigMap' ? dyn({}) : " + celPod(podTargets())},
+		{"pod", "request.kind.kind in ['ConfigMap', 'PersistentVolume', 'StorageClass', 'Service', 'NetworkPolicy'] ? dyn({}) : " + celPod(podTargets())},
 		{"mirror", celMirror},
 		{"hostNetwork", celHostNetwork},
 		{"judged", "!$mirror && !" + celWindows}, // judgedPod
@@ -82,4 +82,19 @@ func celDialsIPv4(p *Policy) string {
 		return "$hostNetwork"
 	}
 	return "false"
+}
+
+// celAddressList is readAddresses in CEL, of a list of texts: each with its index and family; and which one speaks for those of IPv4.
+func celAddressList(texts string) string {
+	return texts + ".map(v, string(v).trim()).transformList(i, v, {'at': string(i), 'v': string(v), 'family': [" + celRangeFamily("v") + "].map(f, f == 'IPv4' && v.startsWith('127.') ? 'loopback' : string(f))[0]})"
+}
+
+func celFirstIPv4(list string) string {
+	return "(" + list + ".filter(e, e.family == 'IPv4' && e.v.endsWith('/0')) + " + list + ".filter(e, e.family == 'IPv4'))[0]"
+}
+
+func celSomeIPv4(list string) string { return list + ".exists(e, e.family == 'IPv4')" }
+
+func celOnlyIPv4(list string) string {
+	return "(" + celSomeIPv4(list) + " && !" + list + ".exists(e, e.family in ['IPv6', '']))"
 }
