@@ -44,9 +44,6 @@ func Policies(set *rules.Set, ids []string, namespaces *metav1.LabelSelector) Re
 		switch {
 		case len(ids) > 0 && !slices.Contains(ids, r.ID):
 			continue
-		case r.CEL == nil:
-			skip(r.ID, "has not been written in CEL")
-			continue
 		case r.CEL.Never != "":
 			skip(r.ID, r.CEL.Never)
 			continue
