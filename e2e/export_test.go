@@ -273,6 +273,7 @@ func comparable(stored, sent map[string]any) map[string]any {
 	for _, field := range []string{"uid", "creationTimestamp", "managedFields", "resourceVersion", "generation"} {
 		o.Remove(rules.Path{"metadata", field})
 	}
+	o.Remove(rules.Path{"status", "lastPhaseTransitionTime"})
 	o.Remove(rules.Path{"metadata", "labels", setUp})
 	if len(o.Map("metadata", "labels")) == 0 {
 		o.Remove(rules.Path{"metadata", "labels"})
