@@ -86,7 +86,7 @@ func celProbeHost() *CEL {
 		const bare = "h.host.replace('[', '').replace(']', '')"
 		level := "'" + celLevel(a) + "'"
 		ofIPv4, fact := level, "' is IPv4, the node that dials it has IPv6 only; ' + "+celInsteadOf(p, "h.host", "'remove host, or give an IPv6 address'")
-		if p.Cluster.Nodes != "IPv6" || p.Cluster.NAT64.CLAT {
+		if !p.Cluster.nodesAreIPv6 || p.Cluster.NAT64.CLAT {
 			ofIPv4, fact = "'warn'", "' is IPv4, so not the pod, whatever answers the node there; remove host'"
 		}
 		return &Expressions{

@@ -179,8 +179,8 @@ func celVolumeServerIPv4() *CEL {
 			"          : s.host.matches('^[[].*[]]:[0-9]{1,5}$') ? s.host.substring(1, s.host.lastIndexOf(']')) : s.host,\n" +
 			"        'port': s.host.matches('^([0-9.]+|[[].*[]]):[0-9]{1,5}$') ? s.host.substring(s.host.lastIndexOf(':') + 1) : ''})"
 		v4 := "!" + celLoopback("s.host") + " && " + celIPv4("s.host")
-		level, fact := "(g.four < g.all || $provisioned ? 'warn' : '"+celLevel(a)+"')", "(g.four < g.all ? ' IPv4, no node of the cluster reaches it' : ' IPv4, no node of the cluster can mount it')"
-		if p.Cluster.Nodes != "IPv6" || p.Cluster.NAT64.CLAT {
+		level, fact := "(g.four < g.all || $provisioned || ['csi.volumeAttributes.', 'flexVolume.options.'].exists(d, g.first.path.contains(d)) || g.first.path.startsWith('parameters.') ? 'warn' : '"+celLevel(a)+"')", "(g.four < g.all ? ' IPv4, no node of the cluster reaches it' : ' IPv4, no node of the cluster can mount it')"
+		if !p.Cluster.nodesAreIPv6 || p.Cluster.NAT64.CLAT {
 			level, fact = "'warn'", "' IPv4, only nodes with IPv4 or CLAT can mount it'"
 		}
 		instead := "'an IPv6 address of the server'"
