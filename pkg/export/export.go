@@ -44,9 +44,6 @@ func Policies(set *rules.Set, ids []string, namespaces *metav1.LabelSelector) Re
 		switch {
 		case len(ids) > 0 && !slices.Contains(ids, r.ID):
 			continue
-		case r.CEL == nil:
-			skip(r.ID, "has not been written in CEL")
-			continue
 		case r.CEL.Never != "":
 			skip(r.ID, r.CEL.Never)
 			continue
@@ -100,6 +97,13 @@ func (w *writer) objects() []runtime.Object {
 	return append(out, w.validating("warn", admissionregistrationv1.Warn, "size(variables.denied) > 0 || size(variables.faults) == 0", "variables.faults")...)
 }
 
+func (w *writer) targets() []rules.Target {
+	if len(w.rule.CEL.Targets) > 0 {
+		return w.rule.CEL.Targets
+	}
+	return w.rule.Targets
+}
+
 // denies reports whether any fault of the rule can be refused by this policy.
 func (w *writer) denies() bool { return strings.Contains(w.e.Faults, "'deny'") }
 
@@ -115,7 +119,7 @@ func (w *writer) meta(suffix string) metav1.ObjectMeta {
 }
 
 func (w *writer) mutating() []runtime.Object {
-	targets := slices.DeleteFunc(slices.Clone(w.rule.Targets), func(t rules.Target) bool { return !t.Leaf || t.Asked || t.AuditOnly })
+	targets := slices.DeleteFunc(slices.Clone(w.targets()), func(t rules.Target) bool { return !t.Leaf || t.Asked || t.AuditOnly })
 	policy, patch := admissionregistrationv1.Ignore, w.expand(w.e.Patch, false)
 	meta := w.meta("")
 	var variables []admissionregistrationv1.Variable
@@ -158,7 +162,7 @@ const denied = "variables.faults.filter(f, f.level == 'deny' && !object.metadata
 
 func (w *writer) validating(suffix string, action admissionregistrationv1.ValidationAction, expression, faults string) []runtime.Object {
 	// As the validating webhook: never a subresource.
-	targets := slices.DeleteFunc(slices.Clone(w.rule.Targets), func(t rules.Target) bool { return t.Subresource != "" || t.Asked || t.AuditOnly })
+	targets := slices.DeleteFunc(slices.Clone(w.targets()), func(t rules.Target) bool { return t.Subresource != "" || t.Asked || t.AuditOnly })
 	policy, reason := admissionregistrationv1.Ignore, metav1.StatusReasonForbidden
 	optOut := ""
 	if action == admissionregistrationv1.Deny {

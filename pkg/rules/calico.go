@@ -15,6 +15,7 @@ func calicoIPPool() *Rule {
 	return &Rule{
 		ID: "calico-ippool", Since: "v0.1.0", Level: Deny,
 		Title:   "Calico IPPool without IPv6 addresses, or that Calico refuses",
+		CEL:     &CEL{Never: auditAlone},
 		Targets: calicoTarget("ippools", "IPPool"),
 		Check:   checkCalicoIPPool,
 	}
@@ -96,6 +97,7 @@ func calicoBGP() *Rule {
 	return &Rule{
 		ID: "calico-bgp", Since: "v0.1.0", Level: Deny,
 		Title:   "Calico peers with an IPv4 router, or advertises IPv4 ranges",
+		CEL:     &CEL{Never: auditAlone},
 		Targets: append(calicoTarget("bgppeers", "BGPPeer"), calicoTarget("bgpconfigurations", "BGPConfiguration")...),
 		Check:   checkCalicoBGP,
 	}
@@ -146,6 +148,7 @@ func calicoFelix() *Rule {
 	return &Rule{
 		ID: "calico-felix", Since: "v0.1.0", Level: Deny,
 		Title:   "Calico's Felix does not handle IPv6",
+		CEL:     &CEL{Never: auditAlone},
 		Targets: calicoTarget("felixconfigurations", "FelixConfiguration"),
 		Check: func(req *Request) []Finding {
 			var out []Finding
@@ -171,6 +174,7 @@ func calicoInstallation() *Rule {
 	return &Rule{
 		ID: "calico-installation", Since: "v0.1.0", Level: Deny,
 		Title:   "tigera-operator Installation without an IPv6 pool",
+		CEL:     &CEL{Never: auditAlone},
 		Targets: auditOnly(Target{Group: "operator.tigera.io", Version: "v1", Resource: "installations", Kind: "Installation", Cluster: true, Operations: both}),
 		Check:   checkCalicoInstallation,
 	}
@@ -214,6 +218,7 @@ func calicoNodeEnv() *Rule {
 	return &Rule{
 		ID: "calico-node-env", Since: "v0.1.0", Level: Deny,
 		Title:   "calico-node or its CNI configuration is set up for IPv4",
+		CEL:     &CEL{Never: auditAlone},
 		Targets: auditOnly(append(workloads(), targetPod, targetConfigMap)...),
 		Check:   checkCalicoNodeEnv,
 	}

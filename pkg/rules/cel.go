@@ -21,6 +21,8 @@ type CEL struct {
 	Differences []string
 	// Cases are test cases of which the outcome is another one, by the name of their file, with the reason.
 	Cases map[string]string
+	// Targets are those of the rule that are exported; none: all.
+	Targets []Target
 	// Write returns the rule as the policy sets it; nil: the policy gives it nothing to do.
 	Write func(*Active, *Policy) *Expressions
 }
@@ -40,6 +42,9 @@ type Variable struct{ Name, Expression string }
 
 // noParser is the reason of the rules about configuration texts.
 const noParser = "reads the configuration language of a program, for which CEL has no parser"
+
+// auditAlone is the reason of the rules that look at files.
+const auditAlone = "is for an audit of files: the webhook does not judge it either"
 
 // celLevel is the level of a fault: "deny" where nothing else speaks for it and the policy's level is deny.
 func celLevel(a *Active) string {

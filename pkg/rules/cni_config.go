@@ -13,6 +13,7 @@ func ciliumConfig() *Rule {
 	return &Rule{
 		ID: "cilium-config", Since: "v0.1.0", Level: Deny,
 		Title:   "Cilium is configured for IPv4",
+		CEL:     &CEL{Never: auditAlone},
 		Targets: auditOnly(targetConfigMap),
 		Check:   checkCilium,
 	}
@@ -73,6 +74,7 @@ func flannelConfig() *Rule {
 	return &Rule{
 		ID: "flannel-config", Since: "v0.1.0", Level: Deny,
 		Title:   "flannel is configured for IPv4",
+		CEL:     &CEL{Never: auditAlone},
 		Targets: auditOnly(targetConfigMap),
 		Check:   checkFlannel,
 	}

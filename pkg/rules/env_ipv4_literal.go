@@ -15,6 +15,7 @@ func envIPv4Literal() *Rule {
 	return &Rule{
 		ID: "env-ipv4-literal", Since: "v0.1.0", Level: Warn,
 		Title:   "Program is told to dial an IPv4 address",
+		CEL:     &CEL{Never: "must tell what a program dials from what it listens on, by the same parsers as the listen- rules"},
 		Targets: podTargets(),
 		Check:   checkEnvIPv4Literal,
 	}

@@ -14,6 +14,7 @@ func k3sArgs() *Rule {
 	return &Rule{
 		ID: "k3s-args", Since: "v0.1.0", Level: Deny,
 		Title:   "K3s or RKE2 is started for IPv4, or with ranges that do not add up",
+		CEL:     &CEL{Never: auditAlone},
 		Targets: auditOnly(append(workloads(), targetPod, targetConfigMap)...),
 		Check:   checkK3s,
 	}

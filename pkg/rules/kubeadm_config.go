@@ -17,6 +17,7 @@ func kubeadmConfig() *Rule {
 	return &Rule{
 		ID: "kubeadm-config", Since: "v0.1.0", Level: Deny,
 		Title: "kubeadm configuration for IPv4, or with ranges that do not add up",
+		CEL:   &CEL{Never: auditAlone},
 		Targets: append(configuration("kubeadm.k8s.io", "v1beta4", "ClusterConfiguration", "InitConfiguration", "JoinConfiguration"),
 			auditOnly(targetConfigMap)...),
 		Check: checkKubeadm,
@@ -224,6 +225,7 @@ func kubeletConfig() *Rule {
 	return &Rule{
 		ID: "kubelet-config", Since: "v0.1.0", Level: Deny,
 		Title:   "kubelet gives pods an IPv4 DNS server, or reads from an IPv4 address",
+		CEL:     &CEL{Never: auditAlone},
 		Targets: append(configuration("kubelet.config.k8s.io", "v1beta1", "KubeletConfiguration"), auditOnly(targetConfigMap)...),
 		Check:   checkKubelet,
 	}
@@ -267,6 +269,7 @@ func kubeProxyConfig() *Rule {
 	return &Rule{
 		ID: "kube-proxy-config", Since: "v0.1.0", Level: Warn,
 		Title:   "kube-proxy is configured for IPv4",
+		CEL:     &CEL{Never: auditAlone},
 		Targets: append(configuration("kubeproxy.config.k8s.io", "v1alpha1", "KubeProxyConfiguration"), auditOnly(targetConfigMap)...),
 		Check:   checkKubeProxy,
 	}

@@ -19,6 +19,7 @@ func metalLBPool() *Rule {
 	return &Rule{
 		ID: "metallb-pool", Since: "v0.1.0", Level: Deny,
 		Title:   "MetalLB has IPv4 addresses only, or an IPv4 peer",
+		CEL:     &CEL{Never: auditAlone},
 		Targets: auditOnly(kinds...),
 		Check:   checkMetalLB,
 	}

@@ -8,6 +8,7 @@ func rookCeph() *Rule {
 	return &Rule{
 		ID: "rook-ceph", Since: "v0.1.0", Level: Deny,
 		Title:   "Ceph cluster of Rook binds IPv4",
+		CEL:     &CEL{Never: auditAlone},
 		Targets: auditOnly(Target{Group: "ceph.rook.io", Version: "v1", Resource: "cephclusters", Kind: "CephCluster", Operations: both}),
 		Check:   checkRookCeph,
 	}

@@ -77,7 +77,7 @@ type Rule struct {
 	Targets []Target
 	// Check returns the faults. It is pure: no I/O, and it changes nothing.
 	Check func(*Request) []Finding
-	// CEL is the rule in the API server's own language, for those who run no webhook; nil: nobody has written it.
+	// CEL is the rule in the API server's own language, for those who run no webhook, or why it cannot be written.
 	CEL *CEL
 }
 

@@ -11,12 +11,19 @@ func serviceExternalName() *Rule {
 		Targets: []Target{targetService},
 		Check:   checkServiceExternalName,
 		CEL: &CEL{
-			Cases: map[string]string{"nat64": "same verdict, without the NAT64 form of the address"},
-			Write: func(a *Active, _ *Policy) *Expressions {
+			Write: func(a *Active, p *Policy) *Expressions {
+				but := ""
+				if p.Cluster.NAT64.Prefix == "64:ff9b::/96" {
+					but = celPrivateText
+				}
+				with := ""
+				if p.Cluster.NAT64.Prefix != "" {
+					with = " + [" + celNAT64(p, "$name", but) + "].map(t, t != '' ? ' with \"' + t + '\"' : '')[0]"
+				}
 				return &Expressions{
 					Variables: []Variable{{"name", "$object.?spec.?type.orValue('') == 'ExternalName' ? string($object.?spec.?externalName.orValue('')) : ''"}},
 					Faults: "!" + celIPv4("$name") + " ? [] : [" + celFault(a.ID, "'"+celLevel(a)+"'", "'spec.externalName'", "'externalName'", "$name",
-						celQuoted("$name")+" + ' becomes a CNAME that does not resolve; use a headless Service and an EndpointSlice of addressType IPv6'") + "]",
+						celQuoted("$name")+" + ' becomes a CNAME that does not resolve; use a headless Service and an EndpointSlice of addressType IPv6'"+with) + "]",
 				}
 			},
 		},

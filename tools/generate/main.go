@@ -182,11 +182,7 @@ func exported() []byte {
 	var reasons []string
 	for _, r := range rules.All() {
 		link := fmt.Sprintf("[%s](rules/%s.md)", r.ID, r.ID)
-		if r.CEL == nil || r.CEL.Never != "" {
-			reason := "has not been written in CEL"
-			if r.CEL != nil {
-				reason = r.CEL.Never
-			}
+		if reason := r.CEL.Never; reason != "" {
 			if byReason[reason] == nil {
 				reasons = append(reasons, reason)
 			}
@@ -212,6 +208,9 @@ func exported() []byte {
 		other := fmt.Sprintf("%d, ", len(cases))
 		if len(r.CEL.Cases) == 0 {
 			other += "none"
+		}
+		if len(r.CEL.Targets) > 0 {
+			other += " of the kinds that are exported"
 		}
 		for i, name := range slices.Sorted(maps.Keys(r.CEL.Cases)) {
 			if i > 0 {
