@@ -21,7 +21,8 @@ type Active struct {
 	*Rule
 	Level  Level
 	Mutate bool
-	leaf   bool // of the target by which it was looked up
+	// Of the target by which it was looked up.
+	leaf, cluster bool
 }
 
 // AtMutate reports whether the rule has anything to do or to say before the API server validates objects of this kind.
@@ -58,7 +59,7 @@ func NewSet(p *Policy) *Set {
 				continue
 			}
 			a := a
-			a.leaf = t.Leaf
+			a.leaf, a.cluster = t.Leaf, t.Cluster
 			s.byKey[t.key()] = append(s.byKey[t.key()], &a)
 		}
 	}
@@ -74,6 +75,11 @@ func (s *Set) Empty() bool { return len(s.byKey) == 0 }
 // Knows reports whether any active rule looks at this kind of object.
 func (s *Set) Knows(group, kind, subresource string) bool {
 	return len(s.byKey[targetKey{group, kind, subresource}]) > 0
+}
+
+// ClusterWide reports whether a kind that the set knows has no namespace.
+func (s *Set) ClusterWide(group, kind string) bool {
+	return slices.ContainsFunc(s.byKey[targetKey{group, kind, ""}], func(a *Active) bool { return a.cluster })
 }
 
 // Rules returns the active rules for a request in the order of All, and what was skipped: by an exclusion or an exception

@@ -4,17 +4,20 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"github.com/google/jsonschema-go/jsonschema"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
 	"github.com/sixgate/sixgate/pkg/listen"
+	"github.com/sixgate/sixgate/pkg/report"
 	"github.com/sixgate/sixgate/pkg/rules"
 )
 
@@ -44,6 +47,9 @@ func generate() (map[string][]byte, error) {
 	}
 	files["docs/listen.md"] = programs()
 	var err error
+	if files["docs/schema/report-v1.json"], err = reportSchema(); err != nil {
+		return nil, err
+	}
 	files["config/webhook/registrations.yaml"], err = registrations()
 	for name, c := range map[string]struct{ kind, resource string }{
 		"repair-configmaps": {"MutatingWebhookConfiguration", "configmaps"},
@@ -52,6 +58,44 @@ func generate() (map[string][]byte, error) {
 		files["config/webhook/components/"+name+"/kustomization.yaml"] = component(c.kind, c.resource)
 	}
 	return files, err
+}
+
+// reportSchema is the JSON Schema of `sixgate audit -o json`. It is open, as the promise of docs/audit-json.md is: what it does
+// not know may be there.
+func reportSchema() ([]byte, error) {
+	schema, err := jsonschema.For[report.Report](nil)
+	if err != nil {
+		return nil, fmt.Errorf("infer schema of the report: %w", err)
+	}
+	schema.Schema = "https://json-schema.org/draft/2020-12/schema"
+	schema.ID = "https://raw.githubusercontent.com/sixgate/sixgate/main/docs/schema/report-v1.json"
+	schema.Title = "Report of sixgate audit, " + report.Version
+	constant := func(s string) *any { v := any(s); return &v }
+	schema.Properties["apiVersion"].Const = constant(report.Version)
+	schema.Properties["kind"].Const = constant(report.Kind)
+	open(schema)
+	data, err := json.MarshalIndent(schema, "", "  ")
+	return append(data, '\n'), err
+}
+
+// open allows further fields, and takes null from lists and maps: they are never null.
+func open(s *jsonschema.Schema) {
+	if s == nil {
+		return
+	}
+	if s.Properties != nil {
+		s.AdditionalProperties = nil
+	}
+	for _, name := range []string{"array", "object"} {
+		if slices.Contains(s.Types, name) {
+			s.Type, s.Types = name, nil
+		}
+	}
+	for _, p := range s.Properties {
+		open(p)
+	}
+	open(s.Items)
+	open(s.AdditionalProperties)
 }
 
 // component registers one more resource, for what a policy asks for.
