@@ -15,9 +15,10 @@ import (
 func newPolicy() *cobra.Command {
 	policy := &cobra.Command{Use: "policy", Short: "Work with policy files"}
 	group(policy, &cobra.Command{
-		Use:   "check FILE...",
-		Short: "Read policy files strictly, as the webhook does",
-		Args:  atLeastOne("a policy file"),
+		Use:               "check FILE...",
+		Short:             "Read policy files strictly, as the webhook does",
+		Args:              atLeastOne("a policy file"),
+		ValidArgsFunction: completeFiles("yaml", "yml"),
 		RunE: func(cmd *cobra.Command, files []string) error {
 			var errs []error
 			for _, file := range files {
@@ -39,13 +40,18 @@ func readPolicy(file string) (*rules.Policy, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read policy %s: %w", file, cause(err))
 	}
+	return parsePolicy(file, data)
+}
+
+// parsePolicy reads a policy that comes from somewhere.
+func parsePolicy(from string, data []byte) (*rules.Policy, error) {
 	p, err := rules.ReadPolicy(data)
 	if err == nil {
 		return p, nil
 	}
 	var errs []error
 	for line := range strings.Lines(err.Error()) {
-		errs = append(errs, fmt.Errorf("read policy %s: %s", file, strings.TrimSpace(line)))
+		errs = append(errs, fmt.Errorf("read policy %s: %s", from, strings.TrimSpace(line)))
 	}
 	return nil, errors.Join(errs...)
 }
