@@ -387,3 +387,99 @@ func TestHelmPlugin(t *testing.T) {
 		t.Errorf("exit code %d: %s%s", code, out.String(), errs.String())
 	}
 }
+
+// TestCIPage holds the blocks of docs/ci.md to what they name.
+func TestCIPage(t *testing.T) {
+	var a action
+	strict(t, readRoot(t, "action.yml"), &a)
+	inputs, _ := gitlab(t, nil)
+	list := hooks(t)
+	known := map[string]bool{}
+	root := newRoot("sixgate")
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		known[c.Name()] = true
+	}
+	seen := map[string]int{}
+	page := string(readRoot(t, "docs/ci.md"))
+	for _, m := range regexp.MustCompile("(?s)```(yaml|sh)\n(.*?)```").FindAllStringSubmatch(page, -1) {
+		language, text := m[1], m[2]
+		if language == "sh" {
+			for _, call := range regexp.MustCompile(`\bsixgate ([a-z]+)\b`).FindAllStringSubmatch(text, -1) {
+				if !known[call[1]] {
+					t.Errorf("no command %q:\n%s", call[1], text)
+				}
+				seen["command"]++
+			}
+			if out, code := shellRun(t, t.TempDir(), []string{"bash", "-n"}, nil, strings.ReplaceAll(text, "<TAB>", "")); code != 0 {
+				t.Errorf("%s:\n%s", out, text)
+			}
+			continue
+		}
+		type step struct {
+			Uses, Run string
+			With      map[string]string
+		}
+		var y struct {
+			Steps   []step
+			Jobs    map[string]struct{ Steps []step }
+			Include []struct{ Inputs map[string]string }
+			Repos   []struct{ Hooks []struct{ ID string } }
+			Kind    string
+		}
+		if err := yaml.Unmarshal([]byte(text), &y); err != nil {
+			t.Errorf("%v:\n%s", err, text)
+		}
+		steps := y.Steps
+		for _, job := range y.Jobs {
+			steps = append(steps, job.Steps...)
+		}
+		for _, s := range steps {
+			if !strings.HasPrefix(s.Uses, "sixgate/") {
+				continue
+			}
+			for name := range s.With {
+				seen["action"]++
+				if _, ok := a.Inputs[name]; !ok {
+					t.Errorf("the action has no input %q", name)
+				}
+			}
+		}
+		for _, in := range y.Include {
+			for name := range in.Inputs {
+				seen["gitlab"]++
+				if _, ok := inputs[name]; !ok {
+					t.Errorf("the template has no input %q", name)
+				}
+			}
+		}
+		for _, repo := range y.Repos {
+			for _, h := range repo.Hooks {
+				seen["hook"]++
+				if list[h.ID].ID == "" {
+					t.Errorf("no hook %q", h.ID)
+				}
+			}
+		}
+		if y.Kind == "Policy" {
+			seen["policy"]++
+			var doc yaml.Node
+			if err := yaml.Unmarshal([]byte(text), &doc); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := functionConfig(doc.Content[0]); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	for _, what := range []string{"command", "action", "gitlab", "hook", "policy"} {
+		if seen[what] == 0 {
+			t.Errorf("no block with a %s", what)
+		}
+	}
+	for name := range a.Inputs {
+		if !strings.Contains(page, "| `"+name+"` |") {
+			t.Errorf("input %s of the action is not on the page", name)
+		}
+	}
+}

@@ -52,8 +52,8 @@ func completeFlags(cmd *cobra.Command) {
 		case what == "DIR":
 			complete = cobra.FixedCompletions(nil, cobra.ShellCompDirectiveFilterDirs)
 		}
-		if err := cmd.RegisterFlagCompletionFunc(f.Name, complete); err != nil {
-			panic(err) // a flag of this command
+		if _, own := cmd.GetFlagCompletionFunc(f.Name); !own {
+			cobra.CheckErr(cmd.RegisterFlagCompletionFunc(f.Name, complete)) // fails for flags of others only
 		}
 	})
 	for _, c := range cmd.Commands() {

@@ -332,4 +332,11 @@ func TestKpt(t *testing.T) {
 	s.makePackage(t)
 	s.must(t, "", kpt, "fn", "eval", "package", "--exec", "sixgate krm -q", "--fn-config", "policy.yaml", "--results-dir", "results")
 	s.inPlace(t, s.read(t, "results/results.yaml"))
+
+	s.makePackage(t)
+	s.write(t, "package/sixgate.yaml", s.read(t, "policy.yaml"))
+	s.write(t, "package/Kptfile", "apiVersion: kpt.dev/v1\nkind: Kptfile\nmetadata: {name: shop}\n"+
+		"pipeline: {mutators: [{exec: sixgate krm -q, configPath: sixgate.yaml}]}\n")
+	s.must(t, "", kpt, "fn", "render", "package", "--allow-exec", "--results-dir", "rendered")
+	s.inPlace(t, s.read(t, "rendered/results.yaml"))
 }
