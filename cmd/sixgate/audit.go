@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -23,12 +24,16 @@ type auditOptions struct {
 	outputs                      outputs
 	failOn, color                choice
 	verbose                      bool
+	levels                       ruleLevels
+	baseline                     baseline
+	now                          func() time.Time
 }
 
 // newAudit returns the command; program is the name that its examples use.
-func newAudit(program string) *cobra.Command {
+func newAudit(program string, now func() time.Time) *cobra.Command {
 	o := auditOptions{
-		failOn: levels(),
+		now:    now,
+		failOn: newFailOn(),
 		color:  choice{"auto", []string{"auto", "always", "never"}},
 	}
 	cmd := &cobra.Command{
@@ -48,7 +53,9 @@ warn, or nothing. Folders are read with all *.yaml, *.yml and *.json below them,
 	flags.StringVarP(&o.namespace, "namespace", "n", "default", "`NAMESPACE` of objects that name none")
 	flags.VarP(&o.outputs, "output", "o", "`FORMAT[=FILE]`, standard output without FILE; may be given several times (default text): "+strings.Join(report.Formats(), ", "))
 	flags.StringVar(&o.sourceURL, "source-url", "", "`URL` of a file for links in reports, with {file} and {line} in it; in CI of GitHub and GitLab it is known")
-	flags.Var(&o.failOn, "fail-on", "lowest level of findings that gives exit code 1")
+	flags.Var(&o.failOn, "fail-on", failOnUsage)
+	flags.Var(&o.levels, "level", levelUsage)
+	o.baseline.addFlags(cmd)
 	flags.BoolVarP(&o.verbose, "verbose", "v", false, "also what each listener that was found binds, and texts that were not understood, on standard error")
 	flags.Var(&o.color, "color", "colours; auto: on a terminal, unless NO_COLOR is set")
 	return cmd
@@ -58,8 +65,11 @@ func (o *auditOptions) run(cmd *cobra.Command, args []string) error {
 	if err := o.outputs.check(); err != nil {
 		return err
 	}
-	if u := o.sourceURL; u != "" && !strings.HasPrefix(u, "https://") && !strings.HasPrefix(u, "http://") {
-		return fmt.Errorf("--source-url %q: give an https URL with {file} and {line} in it", u)
+	if err := checkSourceURL(o.sourceURL); err != nil {
+		return err
+	}
+	if err := o.baseline.read(o.failOn.value); err != nil {
+		return err
 	}
 	policy := rules.DefaultPolicy("IPv6")
 	if o.policy != "" {
@@ -71,17 +81,28 @@ func (o *auditOptions) run(cmd *cobra.Command, args []string) error {
 			policy.Cluster.Families = []string{"IPv6"}
 		}
 	}
+	if err := o.levels.apply(policy); err != nil {
+		return err
+	}
 	in, err := readInput(cmd.Context(), args, cmd.InOrStdin())
 	if err != nil {
 		return err
 	}
-	r := audit(in, rules.NewSet(policy), o.namespace)
-	failOn, _ := rules.ParseLevel(o.failOn.value) // none is rules.None
+	set := rules.NewSetAt(policy, o.now)
+	r := report.New()
+	r.AddExceptions(o.policy, set)
+	o.baseline.use(r)
+	audit(r, in, set, o.namespace)
+	failOn, changedFails := failLevel(o.failOn.value)
+	saveErr := o.baseline.save(cmd.ErrOrStderr(), r)
 	r.Finish(failOn)
+	if changedFails && r.Summary.Changed > 0 && r.Summary.ExitCode == 0 {
+		r.Summary.ExitCode = exitFindings
+	}
 	if o.verbose {
 		writeReadings(cmd.ErrOrStderr(), in)
 	}
-	if err := o.write(cmd, r, policy, failOn); err != nil {
+	if err := errors.Join(o.write(cmd, r, policy, failOn), saveErr); err != nil {
 		return err
 	}
 	if r.Summary.ExitCode != 0 {
@@ -113,7 +134,7 @@ func (o *auditOptions) write(cmd *cobra.Command, r *report.Report, policy *rules
 		options := options
 		if out.file == "" {
 			w := cmd.OutOrStdout()
-			options.Color = o.colored(w)
+			options.Color = colored(o.color, w)
 			errs = append(errs, writeError(r.Write(w, out.format, options)))
 			continue
 		}
@@ -150,17 +171,16 @@ func writeError(err error) error {
 }
 
 // colored follows no-color.org.
-func (o *auditOptions) colored(w io.Writer) bool {
-	if o.color.value != "auto" {
-		return o.color.value == "always"
+func colored(when choice, w io.Writer) bool {
+	if when.value != "auto" {
+		return when.value == "always"
 	}
 	f, ok := w.(*os.File)
 	return ok && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && term.IsTerminal(int(f.Fd()))
 }
 
 // audit judges all objects of an input. The report is not finished yet.
-func audit(in *input, set *rules.Set, namespace string) *report.Report {
-	r := report.New()
+func audit(r *report.Report, in *input, set *rules.Set, namespace string) {
 	r.Errors = append(r.Errors, in.errs...)
 	r.Summary.Files, r.Summary.Objects, r.Summary.NotObjects = in.files, len(in.docs), in.notObjects
 	var objects []*rules.Object
@@ -171,7 +191,6 @@ func audit(in *input, set *rules.Set, namespace string) *report.Report {
 	for _, doc := range in.docs {
 		auditObject(r, set, doc, namespace, index)
 	}
-	return r
 }
 
 // auditObject adds to the report what the webhook would do with one object, which has no index, and the findings, which do.
@@ -198,8 +217,11 @@ func auditObject(r *report.Report, set *rules.Set, doc *manifest.Document, names
 		return
 	}
 	at := report.Where(doc, shown)
+	r.SeeException(req.Namespace, o)
+	indexed := req
+	indexed.Index = index
 	for _, s := range skipped {
-		r.Skipped = append(r.Skipped, report.Skipped{At: at, Rule: s.Rule, Reason: s.Reason})
+		r.AddSkipped(at, s, len(s.Active.Findings(&indexed)))
 	}
 
 	admission := req

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/rogpeppe/go-internal/diff"
 	"github.com/spf13/cobra"
@@ -24,11 +25,16 @@ type fixOptions struct {
 	policy, namespace       string
 	failOn                  choice
 	diff, dryRun, additions bool
+	levels                  ruleLevels
+	now                     func() time.Time
 }
 
+// newFixFailOn is for levels of what is left: what would only be changed is repaired.
+func newFixFailOn() choice { return choice{"deny", []string{"deny", "warn", "none"}} }
+
 // newFix returns the command; program is the name that its examples use.
-func newFix(program string) *cobra.Command {
-	o := fixOptions{failOn: levels()}
+func newFix(program string, now func() time.Time) *cobra.Command {
+	o := fixOptions{failOn: newFixFailOn(), now: now}
 	cmd := &cobra.Command{
 		Use:   "fix FILE|DIR|-...",
 		Short: "Repair manifests for an IPv6-only cluster, in place",
@@ -52,6 +58,7 @@ Exit codes: 0 no finding at or above --fail-on is left, 1 there is one, 3 could 
 	flags := cmd.Flags()
 	flags.StringVar(&o.policy, "policy", "", "policy `FILE`; none: the default policy, for a cluster with IPv6 only")
 	flags.StringVarP(&o.namespace, "namespace", "n", "default", "`NAMESPACE` of objects that name none")
+	flags.Var(&o.levels, "level", levelUsage)
 	flags.BoolVar(&o.diff, "diff", false, "print a unified diff and write nothing")
 	flags.BoolVar(&o.dryRun, "dry-run", false, "list what would be repaired and write nothing")
 	flags.BoolVar(&o.additions, "additions", false, "also write what the webhook adds when an object is created")
@@ -89,6 +96,9 @@ func (o *fixOptions) run(cmd *cobra.Command, args []string) error {
 			policy.Cluster.Families = []string{"IPv6"}
 		}
 	}
+	if err := o.levels.apply(policy); err != nil {
+		return err
+	}
 	var stdin bytes.Buffer
 	in, err := readInput(cmd.Context(), args, io.TeeReader(cmd.InOrStdin(), &stdin))
 	if err != nil {
@@ -105,7 +115,7 @@ func (o *fixOptions) run(cmd *cobra.Command, args []string) error {
 	if !policy.Cluster.IPv6Only() {
 		fmt.Fprintf(stderr, "sixgate: no rule is active: cluster.families of the policy is %v, not IPv6 only\n", policy.Cluster.Families)
 	}
-	files := o.fix(in, rules.NewSet(policy))
+	files := o.fix(in, rules.NewSetAt(policy, o.now))
 
 	// What is meant for people goes to standard error where standard output is a diff or the repaired stream.
 	write := !o.diff && !o.dryRun

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 	"text/template"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -395,7 +396,7 @@ func TestCIPage(t *testing.T) {
 	inputs, _ := gitlab(t, nil)
 	list := hooks(t)
 	known := map[string]bool{}
-	root := newRoot("sixgate")
+	root := newRoot("sixgate", time.Now)
 	root.InitDefaultCompletionCmd()
 	for _, c := range root.Commands() {
 		known[c.Name()] = true

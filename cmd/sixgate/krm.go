@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v3"
@@ -23,8 +24,8 @@ type krmOptions struct {
 }
 
 // newKRM returns the command; program is the name that its examples use.
-func newKRM(program string) *cobra.Command {
-	o := krmOptions{fixOptions: fixOptions{failOn: levels()}}
+func newKRM(program string, now func() time.Time) *cobra.Command {
+	o := krmOptions{fixOptions: fixOptions{failOn: newFixFailOn(), now: now}}
 	cmd := &cobra.Command{
 		Use:   "krm",
 		Short: "Repair manifests as a KRM function, in kustomize and kpt",
@@ -41,6 +42,7 @@ Exit codes: 0 no finding at or above --fail-on is left, 1 there is one, 3 could 
 	flags := cmd.Flags()
 	flags.StringVarP(&o.namespace, "namespace", "n", "default", "`NAMESPACE` of objects that name none")
 	flags.BoolVar(&o.additions, "additions", false, "also write what the webhook adds when an object is created")
+	flags.Var(&o.levels, "level", levelUsage)
 	flags.Var(&o.failOn, "fail-on", "lowest level of findings left that gives exit code 1, which ends the build")
 	flags.BoolVarP(&o.quiet, "quiet", "q", false, "findings in the results only, not on standard error too")
 	return cmd
@@ -92,6 +94,9 @@ func (o *krmOptions) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
+	if err := o.levels.apply(policy); err != nil {
+		return err
+	}
 	stderr, code := cmd.ErrOrStderr(), 0
 	for _, e := range in.errs {
 		fmt.Fprintln(stderr, e.String())
@@ -105,7 +110,7 @@ func (o *krmOptions) run(cmd *cobra.Command) error {
 	text := stdin.Bytes()
 	var results []krmResult
 	failOn, _ := rules.ParseLevel(o.failOn.value) // none is rules.None
-	for _, f := range o.fix(in, rules.NewSet(policy)) {
+	for _, f := range o.fix(in, rules.NewSetAt(policy, o.now)) {
 		text = f.after
 		for i, err := range f.failed {
 			fmt.Fprintf(stderr, "%s\n%s\n", report.Printable("sixgate: splice "+err.Error()), f.patches[i])

@@ -28,7 +28,17 @@ import (
 var update = flag.Bool("update", false, "rewrite the expected output of the scripts and of docs/audit-json.md")
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"sixgate": main, "kubectl-sixgate": main})
+	programs := map[string]func(){"sixgate": main, "kubectl-sixgate": main}
+	for _, day := range []string{"2027-03-01", "2027-03-02"} { // sixgate on that day, for exceptions that end
+		programs["sixgate-"+day] = func() {
+			now, err := time.Parse(time.DateOnly, day)
+			if err != nil {
+				panic(err)
+			}
+			os.Exit(runAt(context.Background(), func() time.Time { return now }, os.Args, os.Stdin, os.Stdout, os.Stderr))
+		}
+	}
+	testscript.Main(m, programs)
 }
 
 func TestScripts(t *testing.T) {

@@ -99,6 +99,13 @@ func repository(dir string) string {
 	return dir
 }
 
+func checkSourceURL(u string) error {
+	if u != "" && !strings.HasPrefix(u, "https://") && !strings.HasPrefix(u, "http://") {
+		return fmt.Errorf("--source-url %q: give an https URL with {file} and {line} in it", u)
+	}
+	return nil
+}
+
 // sourceURL is where the CI system that runs us shows a file; "" if none does. GitHub: docs.github.com, "Variables"; GitLab:
 // docs.gitlab.com, "Predefined CI/CD variables".
 func sourceURL() string {

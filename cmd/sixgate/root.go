@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -14,8 +15,8 @@ import (
 	"github.com/sixgate/sixgate/pkg/rules"
 )
 
-// newRoot returns the command tree; program is the path by which it was started.
-func newRoot(program string) *cobra.Command {
+// newRoot returns the command tree; program is the path by which it was started, now is the clock by which exceptions end.
+func newRoot(program string, now func() time.Time) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "sixgate",
 		Short: "Find what fails on an IPv6-only Kubernetes cluster",
@@ -30,7 +31,8 @@ Exit codes: 0 nothing found, 1 findings at or above --fail-on, 3 could not run o
 		name = "kubectl sixgate"
 		root.Annotations[cobra.CommandDisplayNameAnnotation] = name
 	}
-	group(root, newAudit(name), newFix(name), newKRM(name), newExplain(), newPolicy(), newProbe(name), newMan(), newVersion())
+	group(root, newAudit(name, now), newFix(name, now), newKRM(name, now), newDiff(name, now), newExplain(), newPolicy(now), newProbe(name),
+		newMan(), newVersion())
 	root.SetFlagErrorFunc(flagError)
 	completeFlags(root)
 	return root
@@ -127,9 +129,6 @@ func (c *choice) Set(s string) error {
 	c.value = s
 	return nil
 }
-
-// levels is a flag for the lowest level that counts.
-func levels() choice { return choice{"deny", []string{"deny", "warn", "none"}} }
 
 func newVersion() *cobra.Command {
 	return &cobra.Command{

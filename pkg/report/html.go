@@ -162,6 +162,10 @@ func (r *Report) verdict() string {
 		return number(denied) + " faults on an IPv6-only cluster"
 	case s.ExitCode == 3:
 		return "Not everything could be read"
+	case s.ByLevel[rules.Warn.String()] > 0 && s.Known > 0:
+		return "Only warnings beside what the baseline has"
+	case s.Known > 0:
+		return "Nothing but what the baseline has"
 	case s.ByLevel[rules.Warn.String()] > 0:
 		return "Only warnings for an IPv6-only cluster"
 	}

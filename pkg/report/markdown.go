@@ -77,7 +77,7 @@ func markdownMore(b *strings.Builder, n int, noun string) {
 func (o *Options) markdownRow(f *Finding) string {
 	where := fmt.Sprintf("%s:%d", o.relative(f.File), f.Line)
 	if link := o.link(f.File, f.Line); link != "" {
-		where = "[" + markdownText(where) + "](<" + strings.NewReplacer("<", "%3C", ">", "%3E", "|", "%7C").Replace(link) + ">)"
+		where = "[" + markdownText(where) + "](" + markdownTarget(link) + ")"
 	} else {
 		where = markdownCode(where)
 	}
@@ -90,6 +90,11 @@ func (o *Options) markdownRow(f *Finding) string {
 		message += " (" + f.repair + ")"
 	}
 	return fmt.Sprintf("| %s | %s | %s | %s [%s](%s) |\n", level, where, markdownText(f.object()), markdownText(message), f.Rule, rulePage(f.Rule))
+}
+
+// markdownTarget is the address of a link that is safe in a cell of a table.
+func markdownTarget(link string) string {
+	return "<" + strings.NewReplacer("<", "%3C", ">", "%3E", "|", "%7C").Replace(link) + ">"
 }
 
 // markdownEscape takes from GFM's punctuation its meaning. A mention is only stopped by a character between @ and the name.

@@ -114,6 +114,11 @@ func (r *Report) countReadiness() {
 		}
 		return byNamespace[namespace]
 	}
+	for i := range r.Known { // a fault, known or not
+		f := &r.Known[i]
+		own[f.document()] = max(own[f.document()], f.state())
+		states[f.subject()] = max(states[f.subject()], f.state())
+	}
 	for i := range r.Findings {
 		f := &r.Findings[i]
 		own[f.document()] = max(own[f.document()], f.state())

@@ -32,16 +32,21 @@ const (
 
 // A Report is the result of one audit. The jsonschema tags are the descriptions of docs/schema/report-v1.json.
 type Report struct {
-	APIVersion string    `json:"apiVersion" jsonschema:"version of this format"`
-	Kind       string    `json:"kind" jsonschema:"AuditReport"`
-	Findings   []Finding `json:"findings" jsonschema:"faults of level warn or deny in the objects as they are written, sorted by file, line and column"`
-	Objects    []Object  `json:"objects" jsonschema:"what the webhook does with each object that a rule looks at, when it is created"`
-	Skipped    []Skipped `json:"skipped" jsonschema:"rules that did not look at an object, because somebody said so"`
-	Errors     []Error   `json:"errors" jsonschema:"what could not be read"`
-	Summary    Summary   `json:"summary" jsonschema:"counts"`
+	APIVersion string      `json:"apiVersion" jsonschema:"version of this format"`
+	Kind       string      `json:"kind" jsonschema:"AuditReport"`
+	Findings   []Finding   `json:"findings" jsonschema:"faults of level warn or deny in the objects as they are written, sorted by file, line and column"`
+	Known      []Finding   `json:"known" jsonschema:"what would be findings if the baseline did not have them"`
+	Gone       []Gone      `json:"gone" jsonschema:"entries of the baseline that were not found"`
+	Objects    []Object    `json:"objects" jsonschema:"what the webhook does with each object that a rule looks at, when it is created"`
+	Skipped    []Skipped   `json:"skipped" jsonschema:"rules that did not look at an object, because somebody said so"`
+	Exceptions []Exception `json:"exceptions" jsonschema:"exceptions of the policy, and what they were good for"`
+	Errors     []Error     `json:"errors" jsonschema:"what could not be read"`
+	Summary    Summary     `json:"summary" jsonschema:"counts"`
 
 	workloads []workload
 	services  []service
+	baseline  Baseline
+	audited   map[subject]bool // the objects of the baseline, and whether they were there
 }
 
 // At is a place in the input and the object there.
@@ -90,7 +95,15 @@ type Skipped struct {
 	At
 	Rule   string `json:"rule" jsonschema:"the rule that did not look"`
 	Reason string `json:"reason" jsonschema:"from the annotation of the object, or the policy's exception with its owner"`
+	By     string `json:"by" jsonschema:"annotation or exception"`
+	Hides  int    `json:"hides" jsonschema:"what the rule would have said: findings, and additions of the webhook; 0: nothing, so it is not needed"`
 }
+
+// Who says that a rule is skipped: the object, or the policy.
+const (
+	ByAnnotation = "annotation"
+	ByException  = "exception"
+)
 
 // An Error is an input, or a part of one, that could not be audited.
 type Error struct {
@@ -119,6 +132,11 @@ type Summary struct {
 	ByNamespace map[string]NamespaceSummary `json:"byNamespace" jsonschema:"by namespace, the empty one for cluster-wide objects; only those with workloads or findings"`
 	Readiness   Readiness                   `json:"readiness" jsonschema:"how far the migration is"`
 	Skipped     int                         `json:"skipped" jsonschema:"elements of skipped"`
+	SkippedBy   map[string]int              `json:"skippedBy" jsonschema:"the same by annotation and exception, which are always there"`
+	Known       int                         `json:"known" jsonschema:"elements of known"`
+	Gone        int                         `json:"gone" jsonschema:"faults of the baseline that were not found"`
+	GoneAudited int                         `json:"goneAudited" jsonschema:"of these, the ones in objects that were audited"`
+	Exceptions  map[string]int              `json:"exceptions" jsonschema:"exceptions of the policy by state: used, unused, unmatched and expired are always there"`
 	Errors      int                         `json:"errors" jsonschema:"elements of errors"`
 	ExitCode    int                         `json:"exitCode" jsonschema:"the exit code of the program"`
 }
@@ -135,6 +153,7 @@ func New() *Report {
 	return &Report{
 		APIVersion: Version, Kind: Kind,
 		Findings: []Finding{}, Objects: []Object{}, Skipped: []Skipped{}, Errors: []Error{},
+		Known: []Finding{}, Gone: []Gone{}, Exceptions: []Exception{},
 	}
 }
 
@@ -199,6 +218,7 @@ func (r *Report) AddObject(at At, doc *manifest.Document, outcome string, change
 		o.Changes, o.changes = append(o.Changes, line), append(o.changes, at.in(doc, &f))
 	}
 	r.Objects = append(r.Objects, o)
+	r.see(at.subject())
 	if w, ok := rules.WorkloadOf(doc.Object); ok {
 		r.workloads = append(r.workloads, workload{at, w})
 	} else if selector := rules.ServiceSelector(doc.Object); selector != nil {
@@ -216,8 +236,18 @@ func (r *Report) Finish(failOn rules.Level) {
 		return At{File: a.File, Line: a.Line, Column: a.Column}.compare(At{File: b.File, Line: b.Line, Column: b.Column})
 	})
 	r.setFingerprints()
+	r.applyBaseline()
 	r.countReadiness()
 	s := &r.Summary
+	s.Known = len(r.Known)
+	s.SkippedBy = map[string]int{ByAnnotation: 0, ByException: 0}
+	for _, k := range r.Skipped {
+		s.SkippedBy[k.By]++
+	}
+	s.Exceptions = map[string]int{ExceptionUsed: 0, ExceptionUnused: 0, ExceptionUnmatched: 0, ExceptionExpired: 0}
+	for _, e := range r.Exceptions {
+		s.Exceptions[e.State]++
+	}
 	s.Audited, s.Findings, s.Skipped, s.Errors = len(r.Objects), len(r.Findings), len(r.Skipped), len(r.Errors)
 	for _, o := range r.Objects {
 		switch o.Outcome {

@@ -27,8 +27,15 @@ func (r *Report) writeText(w io.Writer, o Options) error {
 	for _, f := range r.Findings {
 		entries = append(entries, entry{f.At, func() { t.finding(&f) }})
 	}
+	old := map[subject]bool{} // whose changes are known as the faults are
+	for i := range r.Known {
+		old[r.Known[i].subject()] = true
+	}
+	for i := range r.Findings {
+		delete(old, r.Findings[i].subject())
+	}
 	for _, o := range r.Objects {
-		if o.Outcome != Changed {
+		if o.Outcome != Changed || old[o.subject()] {
 			continue
 		}
 		for i, at := range o.changes {
@@ -40,7 +47,17 @@ func (r *Report) writeText(w io.Writer, o Options) error {
 		e.write()
 	}
 	for _, s := range r.Skipped {
-		t.line(s.At, "skipped", fmt.Sprintf("%s: %s [%s]", s.object(), s.Reason, s.Rule))
+		needed := ""
+		if s.Hides == 0 {
+			needed = " (not needed: the rule finds nothing)"
+		}
+		t.line(s.At, "skipped", fmt.Sprintf("%s: %s [%s]%s", s.object(), s.Reason, s.Rule, needed))
+	}
+	for i := range r.Exceptions {
+		e := &r.Exceptions[i]
+		if message := e.String(); message != "" {
+			fmt.Fprintf(t, "%s %s %s\n", t.paint(bold, fmt.Sprintf("%s:%d:", Printable(e.File), e.Line)), t.paint(colors["warn"], e.State+":"), Printable(message))
+		}
 	}
 	t.tables(r)
 	fmt.Fprintln(t, r.Summary.String())
@@ -87,14 +104,21 @@ func (t *text) finding(f *Finding) {
 		message += " (" + f.repair + ")"
 	}
 	t.line(f.At, f.Level, message)
+	t.excerpt(f)
+}
+
+// excerpt writes the source line with a caret below it.
+func (t *text) excerpt(f *Finding) {
 	if strings.TrimSpace(f.source) != "" {
 		fmt.Fprintf(t, "%s\n%s\n", Printable(f.source), t.paint(green, f.caret))
 	}
 }
 
-func (t *text) line(at At, label, message string) {
+func (t *text) line(at At, label, message string) { t.label(at, colors[label], label, message) }
+
+func (t *text) label(at At, color, label, message string) {
 	where := fmt.Sprintf("%s:%d:%d:", Printable(at.File), at.Line, at.Column)
-	fmt.Fprintf(t, "%s %s %s\n", t.paint(bold, where), t.paint(colors[label], label+":"), Printable(message))
+	fmt.Fprintf(t, "%s %s %s\n", t.paint(bold, where), t.paint(color, label+":"), Printable(message))
 }
 
 // The SGR parameters of ECMA-48.
@@ -163,6 +187,29 @@ func (s *Summary) String() string {
 		}
 	}
 	also(s.Skipped, "skipped rule", "skipped rules")
+	switch annotation, exception := s.SkippedBy[ByAnnotation], s.SkippedBy[ByException]; {
+	case annotation > 0 && exception > 0:
+		fmt.Fprintf(&b, " (%d by annotation, %d by exception)", annotation, exception)
+	case annotation > 0:
+		b.WriteString(" (by annotation)")
+	case exception > 0:
+		b.WriteString(" (by exception)")
+	}
+	also(s.Exceptions[ExceptionExpired], "expired exception", "expired exceptions")
+	also(s.Exceptions[ExceptionUnused], "unused exception", "unused exceptions")
+	also(s.Exceptions[ExceptionUnmatched], "exception for objects that are not here", "exceptions for objects that are not here")
+	also(s.Known, "known finding of the baseline", "known findings of the baseline")
+	if s.ExitCode != 3 { // else they may be in what could not be read
+		advice := ", write it again"
+		switch {
+		case s.Findings > 0: // which would be known then
+			advice = ""
+		case s.Gone > s.GoneAudited:
+			advice += " from all manifests"
+		}
+		also(s.GoneAudited, "of the baseline is gone"+advice, "of the baseline are gone"+advice)
+	}
+	also(s.Gone-s.GoneAudited, "of the baseline is in an object that is not here", "of the baseline are in objects that are not here")
 	also(s.Objects-s.Audited-s.Excluded, "object of another kind", "objects of other kinds")
 	also(s.Excluded, "object excluded by the policy", "objects excluded by the policy")
 	also(s.NotObjects, "document that is not a Kubernetes object", "documents that are not Kubernetes objects")

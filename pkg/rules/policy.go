@@ -132,6 +132,16 @@ type Exception struct {
 	Owner   string   `yaml:"owner"`
 	Reason  string   `yaml:"reason"`
 	Until   string   `yaml:"until"` // 2027-03-01: the last day on which it holds; empty: for ever
+
+	line int
+}
+
+// Line is where in its file the exception stands, from 1; 0 if it was not read from one.
+func (e *Exception) Line() int { return e.line }
+
+// Covers reports whether an object in a namespace is one that the exception names.
+func (e *Exception) Covers(namespace string, o *Object) bool {
+	return matchesObject(e.Objects, namespace, o)
 }
 
 // ForbidOptOut names rules, or namespaces, where the opt-out annotations of objects are not honoured.
@@ -146,6 +156,26 @@ func DefaultPolicy(families ...string) *Policy {
 	p.Cluster.Families = families
 	p.setDefaults()
 	return p
+}
+
+// SetLevel sets the level of the rules that a pattern names, where * stands for any characters. It is an error if that is none.
+func (p *Policy) SetLevel(pattern string, level Level) error {
+	known := false
+	for _, id := range IDs() {
+		if !globMatch(pattern, id) {
+			continue
+		}
+		if known = true; p.Rules == nil {
+			p.Rules = map[string]Setting{}
+		}
+		setting := p.Rules[id]
+		setting.Level = level
+		p.Rules[id] = setting
+	}
+	if !known {
+		return fmt.Errorf("unknown rule %q%s", pattern, Suggest(pattern, IDs()))
+	}
+	return nil
 }
 
 func (p *Policy) setDefaults() {
@@ -266,8 +296,10 @@ func (ps *problems) shape(n *yaml.Node, t reflect.Type, path Path) {
 		fields := map[string]reflect.Type{}
 		var names []string
 		for f := range t.Fields() {
-			names = append(names, f.Tag.Get("yaml"))
-			fields[f.Tag.Get("yaml")] = f.Type
+			if f.IsExported() {
+				names = append(names, f.Tag.Get("yaml"))
+				fields[f.Tag.Get("yaml")] = f.Type
+			}
 		}
 		ps.mapping(n, path, func(key, value *yaml.Node) {
 			switch field, ok := fields[key.Value]; {
@@ -432,6 +464,7 @@ func (p *Policy) check(root *yaml.Node, found *problems) {
 	objects(Path{"exclude", "objects"}, p.Exclude.Objects)
 	for i, e := range p.Exceptions {
 		at := Path{"exceptions", i}
+		p.Exceptions[i].line = lineOf(root, at)
 		if e.Rule != "" {
 			rule(at.With("rule"), e.Rule)
 		}

@@ -32,12 +32,19 @@ func (a *Active) AtMutate() bool { return (a.Rule.Mutate || a.Mutate) && a.leaf 
 func (a *Active) Repairs() bool { return a.Mutate && a.leaf }
 
 // A Skipped rule did not look at the object, because somebody said so.
-type Skipped struct{ Rule, Reason string }
+type Skipped struct {
+	Rule, Reason string
+	Exception    *Exception // of the policy; nil: an annotation of the object
+	Active       *Active    // the rule, for those who ask what it would have said
+}
 
 // NewSet returns the rules that a policy switches on. On a cluster that is not IPv6-only that is none: Sixgate must be
 // harmless where it does not belong.
-func NewSet(p *Policy) *Set {
-	s := &Set{policy: p, byKey: map[targetKey][]*Active{}, now: time.Now}
+func NewSet(p *Policy) *Set { return NewSetAt(p, time.Now) }
+
+// NewSetAt is NewSet with another clock, which says when exceptions end.
+func NewSetAt(p *Policy, now func() time.Time) *Set {
+	s := &Set{policy: p, byKey: map[targetKey][]*Active{}, now: now}
 	if !p.Cluster.IPv6Only() {
 		return s
 	}
@@ -102,8 +109,8 @@ func (s *Set) Rules(req *Request) (active []*Active, skipped []Skipped) {
 		if excluded && !a.System {
 			continue
 		}
-		if reason, ok := s.optOut(req, a.ID); ok {
-			skipped = append(skipped, Skipped{a.ID, reason})
+		if reason, e, ok := s.optOut(req, a.ID); ok {
+			skipped = append(skipped, Skipped{a.ID, reason, e, a})
 			continue
 		}
 		active = append(active, a)
@@ -154,24 +161,26 @@ func (s *Set) mayOptOut(o *Object) bool {
 	return ok && len(pod) > 0 && len(o.Map(pod.With("metadata", "annotations")...)) > 0
 }
 
-// optOut returns why a rule does not look at this object.
-func (s *Set) optOut(req *Request, id string) (reason string, ok bool) {
+// optOut returns why a rule does not look at this object, and the exception if it is one.
+func (s *Set) optOut(req *Request, id string) (reason string, by *Exception, ok bool) {
 	o := req.Object
-	for _, e := range s.policy.Exceptions {
-		if e.Rule == id && matchesObject(e.Objects, req.Namespace, o) && !s.expired(e) {
-			return "exception of " + e.Owner + ": " + e.Reason, true
+	for i := range s.policy.Exceptions {
+		e := &s.policy.Exceptions[i]
+		if e.Rule == id && e.Covers(req.Namespace, o) && !s.Expired(e) {
+			return "exception of " + e.Owner + ": " + e.Reason, e, true
 		}
 	}
 	reason, ok = annotation(o, OptOutPrefix+id)
 	if !ok || strings.TrimSpace(reason) == "" || s.policy.optOutForbidden(id, req.Namespace) {
-		return "", false
+		return "", nil, false
 	}
-	return reason, true
+	return reason, nil, true
 }
 
-func (s *Set) expired(e Exception) bool {
+// Expired reports whether an exception has ended: it holds to the end of its last day, in UTC.
+func (s *Set) Expired(e *Exception) bool {
 	until, err := time.Parse(time.DateOnly, e.Until)
-	return err == nil && s.now().After(until.AddDate(0, 0, 1))
+	return err == nil && !s.now().Before(until.AddDate(0, 0, 1))
 }
 
 func (p *Policy) optOutForbidden(id, namespace string) bool {
