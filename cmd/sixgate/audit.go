@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -199,17 +200,14 @@ func auditObject(r *report.Report, set *rules.Set, doc *manifest.Document, names
 	if !set.Knows(o.Group(), o.Kind(), "") {
 		return
 	}
-	shown := o.Namespace()
+	shown := cmp.Or(o.Namespace(), namespace)
+	req := rules.Request{Operation: rules.Create, Namespace: shown, Object: o, Audit: true}
 	switch {
-	case set.ClusterWide(o.Group(), o.Kind()):
-		shown = ""
-	case shown == "":
-		shown = namespace
-	}
-	req := rules.Request{Operation: rules.Create, Namespace: shown, Object: o}
-	if o.Group() == "" && o.Kind() == "Namespace" {
+	case o.Group() == "" && o.Kind() == "Namespace":
 		// The API server puts the name of a Namespace into the request (apiserver, endpoints/handlers/create.go).
 		shown, req.Namespace = "", o.Name()
+	case set.ClusterScoped(o.Group(), o.Kind()):
+		shown, req.Namespace = "", ""
 	}
 	active, skipped := set.Rules(&req)
 	if len(active)+len(skipped) == 0 {
@@ -225,7 +223,7 @@ func auditObject(r *report.Report, set *rules.Set, doc *manifest.Document, names
 	}
 
 	admission := req
-	admission.Object = o.Copy()
+	admission.Object, admission.Audit = o.Copy(), false
 	mutated := mutate.Apply(set, &admission)
 	verdict := validate.Judge(set, &admission)
 	outcome := report.Clean
@@ -237,13 +235,18 @@ func auditObject(r *report.Report, set *rules.Set, doc *manifest.Document, names
 	case len(mutated.Refused)+len(verdict.Warned) > 0:
 		outcome = report.Warned
 	}
-	r.AddObject(at, doc, outcome, mutated.Changed, mutated.Patch)
+	unseen := set.Unseen(o.Group(), o.Kind()) // then it has the outcome of its findings
 
 	req.Index = index
 	for _, rule := range active {
 		for _, f := range rule.Findings(&req) {
 			if f.Level < rules.Warn {
 				continue
+			}
+			if unseen && f.Level == rules.Deny {
+				outcome = report.Denied
+			} else if unseen && outcome == report.Clean {
+				outcome = report.Warned
 			}
 			by := report.Nobody
 			switch {
@@ -256,4 +259,5 @@ func auditObject(r *report.Report, set *rules.Set, doc *manifest.Document, names
 			r.AddFinding(at, doc, f, by)
 		}
 	}
+	r.AddObject(at, doc, outcome, mutated.Changed, mutated.Patch)
 }

@@ -253,7 +253,7 @@ func (o *fixOptions) repair(set *rules.Set, doc *manifest.Document, index *rules
 
 // request is the creation of an object, as the audit judges it.
 func (o *fixOptions) request(object *rules.Object, index *rules.Index) *rules.Request {
-	req := &rules.Request{Operation: rules.Create, Namespace: object.Namespace(), Object: object, Index: index}
+	req := &rules.Request{Operation: rules.Create, Namespace: object.Namespace(), Object: object, Index: index, Audit: true}
 	switch {
 	case object.Group() == "" && object.Kind() == "Namespace":
 		req.Namespace = object.Name()
@@ -311,7 +311,7 @@ func (o *fixOptions) summarize(w io.Writer, files []*fixedFile, active bool) (fa
 			for _, l := range r.left {
 				left++
 				failed = failed || failOn != rules.None && l.Level >= failOn
-				who := r.doc.Object.Kind() + " " + r.doc.Object.Name()
+				who := strings.TrimSuffix(r.doc.Object.Kind()+" "+r.doc.Object.Name(), " ")
 				b.WriteString(report.Printable(fmt.Sprintf("%s: %s: %s: %s", f.name, l.Level, who, l.String())) + "\n")
 			}
 		}

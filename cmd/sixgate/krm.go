@@ -267,7 +267,7 @@ func (r *repair) result(severity string, f rules.Finding) krmResult {
 
 // String is the result as one line for people.
 func (r krmResult) String() string {
-	who := r.ResourceRef.Kind + " " + r.ResourceRef.Name
+	who := strings.TrimSuffix(r.ResourceRef.Kind+" "+r.ResourceRef.Name, " ")
 	if r.File != nil {
 		who = r.File.Path + ": " + who
 	}

@@ -31,8 +31,8 @@ Exit codes: 0 nothing found, 1 findings at or above --fail-on, 3 could not run o
 		name = "kubectl sixgate"
 		root.Annotations[cobra.CommandDisplayNameAnnotation] = name
 	}
-	group(root, newAudit(name, now), newFix(name, now), newKRM(name, now), newDiff(name, now), newExplain(), newPolicy(now), newProbe(name),
-		newMan(), newVersion())
+	group(root, newAudit(name, now), newFix(name, now), newKRM(name, now), newDiff(name, now), newExplain(), newPolicy(name, now), newProbe(name),
+		newExport(name), newMan(), newVersion())
 	root.SetFlagErrorFunc(flagError)
 	completeFlags(root)
 	return root

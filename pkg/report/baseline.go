@@ -137,8 +137,9 @@ func ReadBaseline(data []byte) (Baseline, error) {
 	}
 	b := Baseline{}
 	for i, e := range file.Findings {
-		if e.Kind == "" || e.Name == "" || e.Rule == "" || e.Path == "" || e.Value == "" || e.Count < 0 {
-			return nil, fmt.Errorf("findings[%d]: needs kind, name, rule, path and value", i)
+		// Configuration of a cluster, as kubeadm's, has no name.
+		if e.Kind == "" || e.Rule == "" || e.Path == "" || e.Value == "" || e.Count < 0 {
+			return nil, fmt.Errorf("findings[%d]: needs kind, rule, path and value", i)
 		}
 		b[e.Known] += max(e.Count, 1)
 	}

@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"net/netip"
 	"slices"
 	"strconv"
 )
@@ -12,7 +13,18 @@ type Index struct {
 	mounts    map[string][]mount   // by "namespace/name" of a ConfigMap
 	services  map[string][]service // by namespace
 	guarded   map[string]bool      // namespaces with a NetworkPolicy; *: all
+	ipv6      map[string]bool      // kinds of address pools of which one has IPv6 addresses
+	pools     []pool               // enabled IPPools of Calico, at most maxPools
 }
+
+// A pool is a named range.
+type pool struct {
+	name string
+	cidr netip.Prefix
+}
+
+// maxPools bounds the comparison of each pool with each other.
+const maxPools = 200
 
 // A mount is a pod template that uses a ConfigMap.
 type mount struct {
@@ -40,7 +52,7 @@ type template struct {
 
 // NewIndex indexes the objects of one input; namespace is that of objects which name none.
 func NewIndex(objects []*Object, namespace string) *Index {
-	x := &Index{dialled: map[string]string{}, templates: map[labelled][]template{}, mounts: map[string][]mount{}, services: map[string][]service{}, guarded: map[string]bool{}}
+	x := &Index{dialled: map[string]string{}, templates: map[labelled][]template{}, mounts: map[string][]mount{}, services: map[string][]service{}, guarded: map[string]bool{}, ipv6: map[string]bool{}}
 	for _, o := range objects {
 		ns := o.Namespace()
 		if ns == "" {
@@ -64,6 +76,16 @@ func NewIndex(objects []*Object, namespace string) *Index {
 			for i := range o.List("webhooks") {
 				x.dial(o.Map("webhooks", i, "clientConfig", "service"), who)
 			}
+		case "projectcalico.org/IPPool", "crd.projectcalico.org/IPPool":
+			if p := ipv6Prefix(o.Str("spec", "cidr")); p.IsValid() && !o.Bool("spec", "disabled") {
+				x.ipv6["IPPool"] = true
+				if len(x.pools) < maxPools {
+					x.pools = append(x.pools, pool{o.Name(), p})
+				}
+			}
+		case "metallb.io/IPAddressPool":
+			x.ipv6["IPAddressPool"] = x.ipv6["IPAddressPool"] ||
+				slices.ContainsFunc(o.Strings("spec", "addresses"), func(s string) bool { return poolFamily(s) == "IPv6" })
 		case "/Service":
 			x.services[ns] = append(x.services[ns], dials(o))
 		case "networking.k8s.io/NetworkPolicy", "projectcalico.org/NetworkPolicy", "crd.projectcalico.org/NetworkPolicy", "cilium.io/CiliumNetworkPolicy":
@@ -153,6 +175,23 @@ func (x *Index) dials(namespace, name string) (string, bool) {
 	}
 	who, ok := x.dialled[namespace+"/"+name]
 	return who, ok
+}
+
+// has6 reports whether an address pool of a kind has IPv6 addresses.
+func (x *Index) has6(kind string) bool { return x != nil && x.ipv6[kind] }
+
+// overlaps returns the name of another IPPool that shares addresses with a range; "" if none does. Two manifests of one pool
+// are one pool.
+func (x *Index) overlaps(name string, p netip.Prefix) string {
+	if x == nil {
+		return ""
+	}
+	for _, other := range x.pools {
+		if other.name != name && other.cidr.Overlaps(p) {
+			return other.name
+		}
+	}
+	return ""
 }
 
 // targetPort resolves a named target port in the pod templates that a selector matches; 0 if none has it or they differ.

@@ -4,8 +4,10 @@ package main
 
 import (
 	"bytes"
+	_ "embed"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -46,6 +48,7 @@ func generate() (map[string][]byte, error) {
 		files["docs/rules/"+r.ID+".md"] = page(r)
 	}
 	files["docs/listen.md"] = programs()
+	files["docs/export.md"] = exported()
 	var err error
 	if files["docs/schema/report-v1.json"], err = reportSchema(); err != nil {
 		return nil, err
@@ -170,6 +173,69 @@ program's documentation or source says so. ↵ is a new line.
 	return b.Bytes()
 }
 
+// exported is the page of the rules that CEL can express.
+func exported() []byte {
+	var b, differences bytes.Buffer
+	b.WriteString("<!-- Generated from pkg/rules and tools/generate/export.md by `make generate`; do not edit. -->\n" + exportPage)
+	b.WriteString("| rule | exported as | test cases, those with another outcome |\n| --- | --- | --- |\n")
+	byReason := map[string][]string{}
+	var reasons []string
+	for _, r := range rules.All() {
+		link := fmt.Sprintf("[%s](rules/%s.md)", r.ID, r.ID)
+		if r.CEL == nil || r.CEL.Never != "" {
+			reason := "has not been written in CEL"
+			if r.CEL != nil {
+				reason = r.CEL.Never
+			}
+			if byReason[reason] == nil {
+				reasons = append(reasons, reason)
+			}
+			byReason[reason] = append(byReason[reason], link)
+			continue
+		}
+		var as []string
+		if r.Mutate {
+			as = append(as, "mutation")
+		}
+		if r.Level != rules.None {
+			as = append(as, r.Level.String()+" by default")
+		} else {
+			as = append(as, "warning")
+		}
+		if r.CEL.Needs != "" {
+			as = append(as, "needs "+r.CEL.Needs+" in the policy")
+		}
+		cases, _ := filepath.Glob("pkg/rules/testdata/" + r.ID + "/*.txtar")
+		if len(cases) == 0 { // the test of this command runs in its folder
+			cases, _ = filepath.Glob("../../pkg/rules/testdata/" + r.ID + "/*.txtar")
+		}
+		other := fmt.Sprintf("%d, ", len(cases))
+		if len(r.CEL.Cases) == 0 {
+			other += "none"
+		}
+		for i, name := range slices.Sorted(maps.Keys(r.CEL.Cases)) {
+			if i > 0 {
+				other += "; "
+			}
+			other += "`" + name + "`: " + r.CEL.Cases[name]
+		}
+		fmt.Fprintf(&b, "| %s | %s | %s |\n", link, strings.Join(as, ", "), other)
+		for _, d := range r.CEL.Differences {
+			fmt.Fprintf(&differences, "- %s: %s\n", link, d)
+		}
+	}
+	b.WriteString("\n## What single rules do otherwise than the webhook\n\n")
+	b.Write(differences.Bytes())
+	b.WriteString("\n## Not exported\n\n")
+	for _, reason := range reasons {
+		fmt.Fprintf(&b, "- %s: %s.\n", strings.Join(byReason[reason], ", "), reason)
+	}
+	return b.Bytes()
+}
+
+//go:embed export.md
+var exportPage string
+
 // code is a text as code in one cell of a table.
 func code(text string) string {
 	text = strings.Join(strings.Split(strings.TrimSpace(text), "\n"), " ↵ ")
@@ -201,7 +267,7 @@ func registrations() ([]byte, error) {
 			if t.Leaf && r.Mutate {
 				mutating = append(mutating, t)
 			}
-			if t.Subresource == "" && !t.Asked {
+			if t.Subresource == "" && !t.Asked && !t.AuditOnly {
 				validating = append(validating, t)
 			}
 		}
