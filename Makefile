@@ -26,6 +26,7 @@ e2e: tools
 	@sh e2e/requirements.sh
 	go run ./e2e/demo -prepare
 	SIXGATE_CORPUS="$${SIXGATE_CORPUS-$(abspath $(CORPUS))}" go test -tags e2e -timeout 60m -p 1 ./e2e/... ./cmd/webhook
+	SIXGATE_CORPUS="$${SIXGATE_CORPUS-$(abspath $(CORPUS))}" go test -count=1 -run TestFixCorpus ./cmd/sixgate
 
 # The pictures of docs/audit.md, by headless Chromium.
 screenshots:

@@ -41,6 +41,14 @@ type ruleLevel struct {
 func (l *ruleLevels) String() string { return "" }
 func (l *ruleLevels) Type() string   { return "RULE=LEVEL" }
 
+func (l *ruleLevels) words() []string {
+	var out []string
+	for _, rule := range rules.IDs() {
+		out = append(out, rule+"=deny", rule+"=warn", rule+"=off")
+	}
+	return out
+}
+
 func (l *ruleLevels) Set(s string) error {
 	rule, level, ok := strings.Cut(s, "=")
 	known := []string{"deny", "warn", "off"}

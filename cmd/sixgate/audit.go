@@ -45,8 +45,9 @@ warn, or nothing. Folders are read with all *.yaml, *.yml and *.json below them,
 		Example: "  " + program + " audit deploy/ service.yaml\n" +
 			"  helm template shop | " + program + " audit -\n" +
 			"  " + program + " audit -o text -o sarif=sixgate.sarif -o html=report.html --policy policy.yaml deploy/",
-		Args: atLeastOne(`a file, a folder, or "-" for standard input`),
-		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, args) },
+		Args:              atLeastOne(`a file, a folder, or "-" for standard input`),
+		ValidArgsFunction: completeFiles("yaml", "yml", "json"),
+		RunE:              func(cmd *cobra.Command, args []string) error { return o.run(cmd, args) },
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&o.policy, "policy", "", "policy `FILE`; none: the default policy, for a cluster with IPv6 only")

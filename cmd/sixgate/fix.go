@@ -23,14 +23,18 @@ import (
 
 type fixOptions struct {
 	policy, namespace       string
+	failOn                  choice
 	diff, dryRun, additions bool
 	levels                  ruleLevels
 	now                     func() time.Time
 }
 
+// newFixFailOn is for levels of what is left: what would only be changed is repaired.
+func newFixFailOn() choice { return choice{"deny", []string{"deny", "warn", "none"}} }
+
 // newFix returns the command; program is the name that its examples use.
 func newFix(program string, now func() time.Time) *cobra.Command {
-	o := fixOptions{now: now}
+	o := fixOptions{failOn: newFixFailOn(), now: now}
 	cmd := &cobra.Command{
 		Use:   "fix FILE|DIR|-...",
 		Short: "Repair manifests for an IPv6-only cluster, in place",
@@ -43,12 +47,13 @@ the cluster, and is left to the webhook unless --additions is given.
 
 A repair that cannot be written into the text, as where a value comes from an alias, is printed as a JSON patch with the reason.
 
-Exit codes: 0 no finding at level deny is left, 1 there is one, 3 could not run, or could not read or write everything.`,
+Exit codes: 0 no finding at or above --fail-on is left, 1 there is one, 3 could not run, or could not read or write everything.`,
 		Example: "  " + program + " fix --diff deploy/\n" +
 			"  " + program + " fix deploy/ service.yaml\n" +
 			"  helm template shop | " + program + " fix - | kubectl apply -f -",
-		Args: atLeastOne(`a file, a folder, or "-" for standard input`),
-		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, args) },
+		Args:              atLeastOne(`a file, a folder, or "-" for standard input`),
+		ValidArgsFunction: completeFiles("yaml", "yml", "json"),
+		RunE:              func(cmd *cobra.Command, args []string) error { return o.run(cmd, args) },
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&o.policy, "policy", "", "policy `FILE`; none: the default policy, for a cluster with IPv6 only")
@@ -57,6 +62,7 @@ Exit codes: 0 no finding at level deny is left, 1 there is one, 3 could not run,
 	flags.BoolVar(&o.diff, "diff", false, "print a unified diff and write nothing")
 	flags.BoolVar(&o.dryRun, "dry-run", false, "list what would be repaired and write nothing")
 	flags.BoolVar(&o.additions, "additions", false, "also write what the webhook adds when an object is created")
+	flags.Var(&o.failOn, "fail-on", "lowest level of findings left that gives exit code 1")
 	cmd.MarkFlagsMutuallyExclusive("diff", "dry-run")
 	return cmd
 }
@@ -148,11 +154,11 @@ func (o *fixOptions) run(cmd *cobra.Command, args []string) error {
 			return err
 		}
 	}
-	denied, err := o.summarize(people, files, policy.Cluster.IPv6Only())
+	failed, err := o.summarize(people, files, policy.Cluster.IPv6Only())
 	if err != nil {
 		return writeError(err)
 	}
-	if code == 0 && denied {
+	if code == 0 && failed {
 		code = exitFindings
 	}
 	if code != 0 {
@@ -272,8 +278,9 @@ func (o *fixOptions) left(set *rules.Set, object *rules.Object, index *rules.Ind
 	return out
 }
 
-// summarize lists what was repaired and what is left, and reports whether something at level deny is.
-func (o *fixOptions) summarize(w io.Writer, files []*fixedFile, active bool) (denied bool, err error) {
+// summarize lists what was repaired and what is left, and reports whether something at --fail-on or above is.
+func (o *fixOptions) summarize(w io.Writer, files []*fixedFile, active bool) (failed bool, err error) {
+	failOn, _ := rules.ParseLevel(o.failOn.value) // none is rules.None
 	var b strings.Builder
 	repaired, changed, left := 0, 0, 0
 	verb := "repaired"
@@ -303,7 +310,7 @@ func (o *fixOptions) summarize(w io.Writer, files []*fixedFile, active bool) (de
 		for _, r := range f.repairs {
 			for _, l := range r.left {
 				left++
-				denied = denied || l.Level >= rules.Deny
+				failed = failed || failOn != rules.None && l.Level >= failOn
 				who := strings.TrimSuffix(r.doc.Object.Kind()+" "+r.doc.Object.Name(), " ")
 				b.WriteString(report.Printable(fmt.Sprintf("%s: %s: %s: %s", f.name, l.Level, who, l.String())) + "\n")
 			}
@@ -329,7 +336,7 @@ func (o *fixOptions) summarize(w io.Writer, files []*fixedFile, active bool) (de
 		b.WriteString("\n")
 	}
 	_, err = io.WriteString(w, b.String())
-	return denied, err
+	return failed, err
 }
 
 func plural(n int, noun string) string {

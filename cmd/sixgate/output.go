@@ -19,8 +19,9 @@ type output struct{ format, file string }
 // outputs is a flag that may be given several times: FORMAT[=FILE].
 type outputs []output
 
-func (o *outputs) String() string { return "" }
-func (o *outputs) Type() string   { return "FORMAT[=FILE]" }
+func (o *outputs) String() string  { return "" }
+func (o *outputs) Type() string    { return "FORMAT[=FILE]" }
+func (o *outputs) words() []string { return report.Formats() }
 
 func (o *outputs) Set(s string) error {
 	format, file, named := strings.Cut(s, "=")

@@ -119,7 +119,8 @@ good all the same; which exceptions silence nothing is known by who audits the o
 one line. Exit code 1: there are differences; 3: a file is bad, or the cluster could not be read where a file says something.`,
 		Example: "  " + program + " policy check policy.yaml\n" +
 			"  " + program + " policy check --cluster policy.yaml",
-		Args: atLeastOne("a policy file"),
+		Args:              atLeastOne("a policy file"),
+		ValidArgsFunction: completeFiles("yaml", "yml"),
 		RunE: func(cmd *cobra.Command, files []string) error {
 			if !against.use && (cmd.Flags().Changed("kubeconfig") || cmd.Flags().Changed("context")) {
 				return errors.New("--kubeconfig and --context go with --cluster")
@@ -212,13 +213,18 @@ func readPolicy(file string) (*rules.Policy, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read policy %s: %w", file, cause(err))
 	}
+	return parsePolicy(file, data)
+}
+
+// parsePolicy reads a policy that comes from somewhere.
+func parsePolicy(from string, data []byte) (*rules.Policy, error) {
 	p, err := rules.ReadPolicy(data)
 	if err == nil {
 		return p, nil
 	}
 	var errs []error
 	for line := range strings.Lines(err.Error()) {
-		errs = append(errs, fmt.Errorf("read policy %s: %s", file, strings.TrimSpace(line)))
+		errs = append(errs, fmt.Errorf("read policy %s: %s", from, strings.TrimSpace(line)))
 	}
 	return nil, errors.Join(errs...)
 }
