@@ -21,6 +21,7 @@ type auditOptions struct {
 	policy, namespace     string
 	output, failOn, color choice
 	verbose               bool
+	live                  liveAudit
 }
 
 // newAudit returns the command; program is the name that its examples use.
@@ -31,19 +32,21 @@ func newAudit(program string) *cobra.Command {
 		color:  choice{"auto", []string{"auto", "always", "never"}},
 	}
 	cmd := &cobra.Command{
-		Use:   "audit FILE|DIR|-...",
+		Use:   "audit FILE|DIR|-...|--cluster",
 		Short: "Report what fails on an IPv6-only cluster, and what the webhook would do",
 		Long: `Report what fails on an IPv6-only cluster, and what the webhook would do with each object that is created: change, deny,
-warn, or nothing. Folders are read with all *.yaml, *.yml and *.json below them, "-" is standard input.`,
+warn, or nothing. Folders are read with all *.yaml, *.yml and *.json below them, "-" is standard input, --cluster is what a
+cluster has stored.`,
 		Example: "  " + program + " audit deploy/ service.yaml\n" +
 			"  helm template shop | " + program + " audit -\n" +
 			"  " + program + " audit -o json --fail-on warn --policy policy.yaml deploy/",
-		Args: atLeastOne(`a file, a folder, or "-" for standard input`),
+		Args: func(cmd *cobra.Command, args []string) error { return o.live.check(cmd, args) },
 		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, args) },
 	}
 	flags := cmd.Flags()
+	o.live.addFlags(flags)
 	flags.StringVar(&o.policy, "policy", "", "policy `FILE`; none: the default policy, for a cluster with IPv6 only")
-	flags.StringVarP(&o.namespace, "namespace", "n", "default", "`NAMESPACE` of objects that name none")
+	flags.StringVarP(&o.namespace, "namespace", "n", "default", "`NAMESPACE` of objects that name none; with --cluster, the only one that is read")
 	flags.VarP(&o.output, "output", "o", "text, or JSON for programs")
 	flags.Var(&o.failOn, "fail-on", "lowest level of findings that gives exit code 1")
 	flags.BoolVarP(&o.verbose, "verbose", "v", false, "also what each listener that was found binds, and texts that were not understood, on standard error")
@@ -62,11 +65,10 @@ func (o *auditOptions) run(cmd *cobra.Command, args []string) error {
 			policy.Cluster.Families = []string{"IPv6"}
 		}
 	}
-	in, err := readInput(cmd.Context(), args, cmd.InOrStdin())
+	in, r, err := o.read(cmd, args, rules.NewSet(policy))
 	if err != nil {
 		return err
 	}
-	r := audit(in, rules.NewSet(policy), o.namespace)
 	failOn, _ := rules.ParseLevel(o.failOn.value) // none is rules.None
 	r.Finish(failOn)
 	if o.verbose {
@@ -79,6 +81,23 @@ func (o *auditOptions) run(cmd *cobra.Command, args []string) error {
 		return exitCode(r.Summary.ExitCode)
 	}
 	return nil
+}
+
+// read reads and judges the input: that of files is returned too.
+func (o *auditOptions) read(cmd *cobra.Command, args []string, set *rules.Set) (*input, *report.Report, error) {
+	if o.live.cluster {
+		namespace := ""
+		if cmd.Flags().Changed("namespace") {
+			namespace = o.namespace
+		}
+		r, err := o.live.audit(cmd.Context(), set, namespace, cmd.ErrOrStderr())
+		return &input{}, r, err
+	}
+	in, err := readInput(cmd.Context(), args, cmd.InOrStdin())
+	if err != nil {
+		return nil, nil, err
+	}
+	return in, audit(in, set, o.namespace), nil
 }
 
 func (o *auditOptions) write(cmd *cobra.Command, r *report.Report, policy *rules.Policy) error {
@@ -197,6 +216,9 @@ func auditObject(r *report.Report, set *rules.Set, doc *manifest.Document, names
 				by = report.RepairsObject
 			default:
 				by = report.RepairsPods
+			}
+			if by == report.RepairsObject && doc.Stored() {
+				by = report.RepairsAgain
 			}
 			r.AddFinding(at, doc, f, by)
 		}

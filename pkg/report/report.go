@@ -106,7 +106,9 @@ type Summary struct {
 	ByRule     map[string]int `json:"byRule"`
 	Skipped    int            `json:"skipped"`
 	Errors     int            `json:"errors"`
-	ExitCode   int            `json:"exitCode"`
+
+	cluster  bool // the objects are not of files
+	ExitCode int  `json:"exitCode"`
 }
 
 // New returns an empty report.
