@@ -76,6 +76,31 @@ func auditJSON(t *testing.T, kubeconfig string, args ...string) (auditReport, st
 	return r, stderr, memory
 }
 
+// auditOnTerminal also returns what a terminal shows of standard error.
+func auditOnTerminal(t *testing.T, kubeconfig string, args ...string) (r auditReport, terminal string) {
+	t.Helper()
+	root, err := cluster.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "report.json")
+	line := fmt.Sprintf("'%s' audit --cluster -o json %s >'%s'", filepath.Join(root, "bin", "sixgate"), strings.Join(args, " "), file)
+	cmd := exec.CommandContext(t.Context(), "script", "-qec", line, "/dev/null") // of util-linux: it makes a terminal
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig, "TERM=xterm")
+	out, err := cmd.CombinedOutput()
+	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(file)
+	if err == nil {
+		err = json.Unmarshal(text, &r)
+	}
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return r, string(out)
+}
+
 // found are the findings of one rule by object; the names begin with a prefix.
 func (r *auditReport) found(rule, prefix string) map[string]int {
 	out := map[string]int{}
@@ -253,8 +278,11 @@ func TestAuditCluster(t *testing.T) {
 
 	t.Run("changes", func(t *testing.T) {
 		p := newProxy(t, f)
-		r, _, _ := auditJSON(t, p.kubeconfig(t, in.Cluster), "--page-size", strconv.Itoa(max(objects/60, 10)))
+		r, terminal := auditOnTerminal(t, p.kubeconfig(t, in.Cluster), "--page-size", strconv.Itoa(max(objects/60, 10)))
 		complete(t, r)
+		for _, want := range []string{"configmaps", "%", "["} { // the bar, with the time that is left
+			contains(t, terminal, want)
+		}
 		t.Logf("%d pages, %d expired tokens, %d cut answers, %d objects came and went", p.pages.Load(), p.expired.Load(), p.cut.Load(), p.changed.Load())
 		if p.expired.Load() == 0 || p.cut.Load() == 0 || p.changed.Load() == 0 {
 			t.Error("the test did not expire tokens, cut answers and change objects")
@@ -262,7 +290,6 @@ func TestAuditCluster(t *testing.T) {
 	})
 
 	t.Run("rights", func(t *testing.T) {
-		in.must(t, "", "apply", "-f", filepath.Join(root, "config/audit/clusterrole.yaml"))
 		in.must(t, "", "create", "rolebinding", "audit", "-n", "team-03", "--clusterrole=sixgate-audit", "--user=one-team")
 		one := as(t, in.Cluster, "one-team")
 		r, _, _ := auditJSON(t, one, "-n", "team-03")
@@ -286,6 +313,52 @@ func TestAuditCluster(t *testing.T) {
 		}
 		contains(t, out, `Pod/app-00000 -n team-00: deny: spec.containers[0].ports[0].hostIP: "0.0.0.0" publishes on IPv4 only, port 1000 is unreachable; remove hostIP [host-port-ipv4] (the webhook repairs this when it is created again)`+"\n")
 	})
+}
+
+// TestAuditCustomResources: kinds in another version than the rules name, and one kind that two groups serve.
+func TestAuditCustomResources(t *testing.T) {
+	in, err := start(cluster.Options{}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	define := func(group, version, resource, kind string) {
+		t.Helper()
+		text := fmt.Sprintf(`apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: %[3]s.%[1]s, annotations: {api-approved.kubernetes.io: "unapproved, for a test"}}
+spec:
+  group: %[1]s
+  scope: Namespaced
+  names: {plural: %[3]s, kind: %[4]s}
+  versions: [{name: %[2]s, served: true, storage: true, schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}}]
+`, group, version, resource, kind)
+		in.must(t, text, "apply", "-f", "-")
+		in.must(t, "", "wait", "--for=condition=Established", "--timeout=60s", "crd", resource+"."+group)
+	}
+	const gateway = "{apiVersion: gateway.networking.k8s.io/v1beta1, kind: Gateway, metadata: {name: a, namespace: default}, spec: {addresses: [{value: 192.0.2.1}]}}"
+	const policy = "{apiVersion: %s, kind: NetworkPolicy, metadata: {name: a, namespace: default}, spec: {selector: all(), ingress: [{action: Allow, protocol: TCP, source: {nets: [192.0.2.0/24]}}]}}"
+	define("gateway.networking.k8s.io", "v1beta1", "gateways", "Gateway")
+	define("crd.projectcalico.org", "v1", "networkpolicies", "NetworkPolicy")
+	in.must(t, gateway, "apply", "-f", "-")
+	in.must(t, fmt.Sprintf(policy, "crd.projectcalico.org/v1"), "apply", "-f", "-")
+	want := func(what string) {
+		t.Helper()
+		eventually(t, func() error {
+			r, _, _ := auditJSON(t, in.Kubeconfig)
+			var got []string
+			for _, f := range r.Findings {
+				got = append(got, f.File)
+			}
+			if slices.Sort(got); !slices.Equal(got, []string{"default/Gateway/a", "default/NetworkPolicy/a"}) || len(r.Errors) > 0 {
+				return fmt.Errorf("%s: %q %v", what, got, r.Errors)
+			}
+			return nil
+		})
+	}
+	want("Calico's own group")
+	define("projectcalico.org", "v3", "networkpolicies", "NetworkPolicy") // as Calico's API server, which serves the objects of the other
+	in.must(t, fmt.Sprintf(policy, "projectcalico.org/v3"), "apply", "-f", "-")
+	want("both groups of Calico")
 }
 
 // A proxy stands before the API server and makes a long list as bad as it can be: between the pages objects come and go, some answers

@@ -58,9 +58,13 @@ func (e *objectExplanation) run(ctx context.Context, w io.Writer, what string) e
 	if !target.Cluster {
 		path = append(path, "namespaces", namespace)
 	}
-	raw, err := c.client.Get().AbsPath(append(path, target.Resource, name)...).SetHeader("Accept", "application/json").Do(ctx).Raw()
-	if err != nil {
+	result := c.client.Get().AbsPath(append(path, target.Resource, name)...).SetHeader("Accept", "application/json").Do(ctx)
+	if err := result.Error(); err != nil { // Raw has not read the reason
 		return refused("get "+what, "get", resourceName(target), err)
+	}
+	raw, err := result.Raw()
+	if err != nil {
+		return fmt.Errorf("get %s: %w", what, err)
 	}
 	o, err := rules.ParseObject(raw)
 	if err != nil {
