@@ -187,8 +187,10 @@ func (s *stored) controlled(controller objectID, findings, objects, skipped int)
 		s.pods[controller] = map[string]bool{}
 	}
 	keep := r.Findings[:findings]
+	known := map[string]bool{} // rules that have a finding: their changes are no news
 	for _, f := range r.Findings[findings:] {
 		what := f.Rule + " " + f.Message
+		known["["+f.Rule+"]"] = true
 		s.pods[controller][what] = true
 		if note(s.told, controller, what) {
 			keep = append(keep, f)
@@ -201,7 +203,8 @@ func (s *stored) controlled(controller objectID, findings, objects, skipped int)
 	news := len(r.Findings) > findings
 	for _, o := range r.Objects[objects:] {
 		for _, change := range o.Changes {
-			news = note(s.told, controller, change) || news
+			rule := change[max(strings.LastIndexByte(change, '['), 0):]
+			news = !known[rule] && note(s.told, controller, change) || news
 		}
 	}
 	if !news && len(r.Objects) > objects {

@@ -9,10 +9,12 @@ import (
 
 	"sigs.k8s.io/yaml"
 
+	"github.com/sixgate/sixgate/pkg/report"
 	"github.com/sixgate/sixgate/pkg/rules"
 )
 
-// stream judges objects of a cluster in the order of the text and returns "Kind/name: rule" of each finding.
+// stream judges objects of a cluster in the order of the text and returns "Kind/name: rule" of each finding, and
+// "Kind/name: changed" of each object that would be created changed.
 func stream(t *testing.T, text string) []string {
 	t.Helper()
 	s := newStored(rules.NewSet(rules.DefaultPolicy("IPv6")))
@@ -33,6 +35,11 @@ func stream(t *testing.T, text string) []string {
 	got := []string{}
 	for _, f := range s.report.Findings {
 		got = append(got, f.Kind+"/"+f.Name+": "+f.Rule)
+	}
+	for _, o := range s.report.Objects {
+		if o.Outcome == report.Changed {
+			got = append(got, o.Kind+"/"+o.Name+": "+o.Outcome)
+		}
 	}
 	return got
 }
@@ -69,9 +76,9 @@ func TestStoredOwners(t *testing.T) {
 			[]string{"Deployment/web: host-port-ipv4"}},
 		{"its pods were repaired", []string{deployment, replicaSet, pod("web-1-a", ownedBy("web-1"), ""), pod("web-1-b", ownedBy("web-1"), "")}, []string{}},
 		{"somebody put the fault into its pods", []string{workload("apps/v1", "Deployment", "web", "", ""), workload("apps/v1", "ReplicaSet", "web-1", ownedBy("web"), ""),
-			pod("web-1-a", ownedBy("web-1"), ipv4), pod("web-1-b", ownedBy("web-1"), ipv4)}, []string{"Pod/web-1-a: host-port-ipv4"}},
+			pod("web-1-a", ownedBy("web-1"), ipv4), pod("web-1-b", ownedBy("web-1"), ipv4)}, []string{"Pod/web-1-a: host-port-ipv4", "Pod/web-1-a: changed"}},
 		{"a controller that is not audited", []string{pod("a", ownedBy("operator"), ipv4), pod("b", ownedBy("operator"), ipv4)},
-			[]string{"Pod/a: host-port-ipv4", "Pod/b: host-port-ipv4"}},
+			[]string{"Pod/a: host-port-ipv4", "Pod/b: host-port-ipv4", "Pod/a: changed", "Pod/b: changed"}},
 		{"finished and deleted pods", []string{pod("a", "", ipv4) + "status: {phase: Succeeded}\n", pod("b", ", deletionTimestamp: '2026-01-01T00:00:00Z'", ipv4)}, []string{}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -131,7 +138,7 @@ func TestStoredAllocation(t *testing.T) {
 	if got := stream(t, dualStackService(`, "f:ipFamilyPolicy": {}`, "")); len(got) > 0 {
 		t.Errorf("only the policy was sent: %q", got)
 	}
-	if got := stream(t, dualStackService(`, "f:ipFamilies": {}`, "")); !slices.Equal(got, []string{"Service/web: service-ip-family"}) {
+	if got := stream(t, dualStackService(`, "f:ipFamilies": {}`, "")); !slices.Equal(got, []string{"Service/web: service-ip-family", "Service/web: changed"}) {
 		t.Errorf("families were sent: %q", got)
 	}
 	unmanaged := strings.ReplaceAll(dualStackService("", ""), "managedFields", "unmanagedFields")
