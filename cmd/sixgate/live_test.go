@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -211,6 +212,45 @@ undo host-port-ipv4: put the annotation sixgate.io/ignore.host-port-ipv4: "<reas
 			}
 		})
 	}
+}
+
+// TestStoredSize: what is kept of an object that nothing is found in, and of that what belongs to the report.
+func TestStoredSize(t *testing.T) {
+	const objects = 20000
+	size := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	s := newStored(rules.NewSet(rules.DefaultPolicy("IPv6")))
+	before := size()
+	for _, kind := range []struct{ apiVersion, kind, text string }{
+		{"apps/v1", "Deployment", `"spec":{"template":{"metadata":{"labels":{"app":"web-%[1]d"}},"spec":{"containers":[{"name":"web","image":"a","ports":[{"name":"http","containerPort":8080}]}]}}}`},
+		{"v1", "Pod", `"spec":{"containers":[{"name":"web","image":"a"}]}`},
+		{"v1", "Service", `"spec":{"selector":{"app":"web-%[1]d"},"ports":[{"port":80,"targetPort":"http"}]}`},
+		{"v1", "ConfigMap", `"data":{"a":"b"}`},
+	} {
+		group, version, _ := cutVersion(kind.apiVersion)
+		for i := range objects / 4 {
+			o, err := rules.ParseObject(fmt.Appendf(nil, `{"metadata":{"name":"web-%[1]d","namespace":"team-%[2]d","uid":"3f2b8c1a-%[3]s-%[1]d","labels":{"app":"web-%[1]d"}},`+kind.text+`}`, i, i%20, kind.kind))
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.add(rules.Target{Group: group, Version: version, Kind: kind.kind}, o.Root())
+		}
+	}
+	all := size()
+	if n := len(s.report.Objects); n != objects {
+		t.Fatalf("%d objects in the report", n)
+	}
+	s.report = report.NewStored()
+	rest := (size() - before) / objects
+	t.Logf("%d bytes for each object, %d without the report", (all-before)/objects, rest)
+	if rest > 200 {
+		t.Errorf("%d bytes for each object, want at most 200", rest)
+	}
+	runtime.KeepAlive(s)
 }
 
 // TestReadList: a list in any order of its fields, an empty one, and one that ends early.
