@@ -266,7 +266,7 @@ func TestAuditCluster(t *testing.T) {
 			t.Errorf("standard error: %s", stderr)
 		}
 		// A Go program with client-go needs 45 MiB for nothing.
-		if limit := int64(120<<20 + 4000*objects); memory > limit {
+		if limit := int64(80<<20 + 4000*objects); memory > limit {
 			t.Errorf("%d bytes of memory, want at most %d", memory, limit)
 		}
 		if i := slices.IndexFunc(r.Findings, func(f struct{ Kind, Namespace, Name, Rule, Path, Message, File string }) bool { return f.Kind == "Pod" }); i >= 0 {

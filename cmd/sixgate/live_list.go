@@ -172,7 +172,7 @@ const (
 // early and an API server that is away for some seconds do not lose or repeat any: an object that exists all the time is visited.
 func (c *connection) list(ctx context.Context, t rules.Target, namespace string, limit int, visit func(root map[string]any)) error {
 	seen := map[objectID]struct{}{}
-	token, idle := "", 0
+	token, idle, most := "", 0, limit
 	for {
 		before := len(seen)
 		body, err := c.page(ctx, t, namespace, limit, token)
@@ -198,7 +198,7 @@ func (c *connection) list(ctx context.Context, t rules.Target, namespace string,
 		case err == nil && meta.Continue == "":
 			return nil
 		case err == nil:
-			token, idle = meta.Continue, 0
+			token, idle, limit = meta.Continue, 0, min(2*limit, most)
 			continue
 		case ctx.Err() != nil:
 			return errors.New("interrupted")
