@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -18,16 +20,16 @@ import (
 )
 
 type auditOptions struct {
-	policy, namespace     string
-	output, failOn, color choice
-	verbose               bool
-	live                  liveAudit
+	policy, namespace, sourceURL string
+	outputs                      outputs
+	failOn, color                choice
+	verbose                      bool
+	live                         liveAudit
 }
 
 // newAudit returns the command; program is the name that its examples use.
 func newAudit(program string) *cobra.Command {
 	o := auditOptions{
-		output: choice{"text", []string{"text", "json"}},
 		failOn: choice{"deny", []string{"deny", "warn", "none"}},
 		color:  choice{"auto", []string{"auto", "always", "never"}},
 	}
@@ -39,7 +41,7 @@ warn, or nothing. Folders are read with all *.yaml, *.yml and *.json below them,
 cluster has stored.`,
 		Example: "  " + program + " audit deploy/ service.yaml\n" +
 			"  helm template shop | " + program + " audit -\n" +
-			"  " + program + " audit -o json --fail-on warn --policy policy.yaml deploy/",
+			"  " + program + " audit -o text -o sarif=sixgate.sarif -o html=report.html --policy policy.yaml deploy/",
 		Args: func(cmd *cobra.Command, args []string) error { return o.live.check(cmd, args) },
 		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, args) },
 	}
@@ -47,7 +49,8 @@ cluster has stored.`,
 	o.live.addFlags(flags)
 	flags.StringVar(&o.policy, "policy", "", "policy `FILE`; none: the default policy, for a cluster with IPv6 only")
 	flags.StringVarP(&o.namespace, "namespace", "n", "default", "`NAMESPACE` of objects that name none; with --cluster, the only one that is read")
-	flags.VarP(&o.output, "output", "o", "text, or JSON for programs")
+	flags.VarP(&o.outputs, "output", "o", "`FORMAT[=FILE]`, standard output without FILE; may be given several times (default text): "+strings.Join(report.Formats(), ", "))
+	flags.StringVar(&o.sourceURL, "source-url", "", "`URL` of a file for links in reports, with {file} and {line} in it; in CI of GitHub and GitLab it is known")
 	flags.Var(&o.failOn, "fail-on", "lowest level of findings that gives exit code 1")
 	flags.BoolVarP(&o.verbose, "verbose", "v", false, "also what each listener that was found binds, and texts that were not understood, on standard error")
 	flags.Var(&o.color, "color", "colours; auto: on a terminal, unless NO_COLOR is set")
@@ -55,6 +58,12 @@ cluster has stored.`,
 }
 
 func (o *auditOptions) run(cmd *cobra.Command, args []string) error {
+	if err := o.outputs.check(); err != nil {
+		return err
+	}
+	if u := o.sourceURL; u != "" && !strings.HasPrefix(u, "https://") && !strings.HasPrefix(u, "http://") {
+		return fmt.Errorf("--source-url %q: give an https URL with {file} and {line} in it", u)
+	}
 	policy := rules.DefaultPolicy("IPv6")
 	if o.policy != "" {
 		var err error
@@ -74,7 +83,7 @@ func (o *auditOptions) run(cmd *cobra.Command, args []string) error {
 	if o.verbose {
 		writeReadings(cmd.ErrOrStderr(), in)
 	}
-	if err := o.write(cmd, r, policy); err != nil {
+	if err := o.write(cmd, r, policy, failOn); err != nil {
 		return err
 	}
 	if r.Summary.ExitCode != 0 {
@@ -100,18 +109,39 @@ func (o *auditOptions) read(cmd *cobra.Command, args []string, set *rules.Set) (
 	return in, audit(in, set, o.namespace), nil
 }
 
-func (o *auditOptions) write(cmd *cobra.Command, r *report.Report, policy *rules.Policy) error {
-	w := cmd.OutOrStdout()
-	if o.output.value == "json" {
-		return writeError(r.WriteJSON(w))
+// write writes every report that was asked for, also where one of them cannot be written.
+func (o *auditOptions) write(cmd *cobra.Command, r *report.Report, policy *rules.Policy, failOn rules.Level) error {
+	if !o.outputs.tell("json") && !o.outputs.tell("yaml") { // which have the errors in them
+		for _, e := range r.Errors {
+			fmt.Fprintln(cmd.ErrOrStderr(), e.String())
+		}
+		if !policy.Cluster.IPv6Only() {
+			fmt.Fprintf(cmd.ErrOrStderr(), "sixgate: no rule is active: cluster.families of the policy is %v, not IPv6 only\n", policy.Cluster.Families)
+		}
 	}
-	for _, e := range r.Errors {
-		fmt.Fprintln(cmd.ErrOrStderr(), e.String())
+	dir, err := os.Getwd()
+	if err != nil {
+		return fmt.Errorf("find working directory: %w", err)
 	}
-	if !policy.Cluster.IPv6Only() {
-		fmt.Fprintf(cmd.ErrOrStderr(), "sixgate: no rule is active: cluster.families of the policy is %v, not IPv6 only\n", policy.Cluster.Families)
+	options := report.Options{Version: version(), FailOn: failOn, Dir: dir, Root: repository(dir), SourceURL: o.sourceURL}
+	if options.SourceURL == "" {
+		options.SourceURL = sourceURL()
 	}
-	return writeError(r.WriteText(w, o.colored(w)))
+	var errs []error
+	for _, out := range o.outputs.orText() {
+		options := options
+		if out.file == "" {
+			w := cmd.OutOrStdout()
+			options.Color = o.colored(w)
+			errs = append(errs, writeError(r.Write(w, out.format, options)))
+			continue
+		}
+		options.Color = o.color.value == "always"
+		if err := out.write(func(w io.Writer) error { return r.Write(w, out.format, options) }); err != nil {
+			errs = append(errs, fmt.Errorf("write report %s: %w", out.file, cause(err)))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // writeReadings says what was read as a listener, so that a person sees what a clean answer is worth.
@@ -169,14 +199,14 @@ func auditObject(r *report.Report, set *rules.Set, doc *manifest.Document, names
 	if !set.Knows(o.Group(), o.Kind(), "") {
 		return
 	}
-	shown := o.Namespace()
-	if shown == "" {
-		shown = namespace
-	}
-	req := rules.Request{Operation: rules.Create, Namespace: shown, Object: o}
-	if o.Group() == "" && o.Kind() == "Namespace" {
+	shown := cmp.Or(o.Namespace(), namespace)
+	req := rules.Request{Operation: rules.Create, Namespace: shown, Object: o, Audit: true}
+	switch {
+	case o.Group() == "" && o.Kind() == "Namespace":
 		// The API server puts the name of a Namespace into the request (apiserver, endpoints/handlers/create.go).
 		shown, req.Namespace = "", o.Name()
+	case set.ClusterScoped(o.Group(), o.Kind()):
+		shown, req.Namespace = "", ""
 	}
 	active, skipped := set.Rules(&req)
 	if len(active)+len(skipped) == 0 {
@@ -189,7 +219,7 @@ func auditObject(r *report.Report, set *rules.Set, doc *manifest.Document, names
 	}
 
 	admission := req
-	admission.Object = o.Copy()
+	admission.Object, admission.Audit = o.Copy(), false
 	mutated := mutate.Apply(set, &admission)
 	verdict := validate.Judge(set, &admission)
 	outcome := report.Clean
@@ -201,13 +231,18 @@ func auditObject(r *report.Report, set *rules.Set, doc *manifest.Document, names
 	case len(mutated.Refused)+len(verdict.Warned) > 0:
 		outcome = report.Warned
 	}
-	r.AddObject(at, doc, outcome, mutated.Changed, mutated.Patch)
+	unseen := set.Unseen(o.Group(), o.Kind()) // then it has the outcome of its findings
 
 	req.Index = index
 	for _, rule := range active {
 		for _, f := range rule.Findings(&req) {
 			if f.Level < rules.Warn {
 				continue
+			}
+			if unseen && f.Level == rules.Deny {
+				outcome = report.Denied
+			} else if unseen && outcome == report.Clean {
+				outcome = report.Warned
 			}
 			by := report.Nobody
 			switch {
@@ -223,4 +258,5 @@ func auditObject(r *report.Report, set *rules.Set, doc *manifest.Document, names
 			r.AddFinding(at, doc, f, by)
 		}
 	}
+	r.AddObject(at, doc, outcome, mutated.Changed, mutated.Patch)
 }

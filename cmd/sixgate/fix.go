@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
@@ -239,7 +240,7 @@ func (o *fixOptions) repair(set *rules.Set, doc *manifest.Document, index *rules
 
 // request is the creation of an object, as the audit judges it.
 func (o *fixOptions) request(object *rules.Object, index *rules.Index) *rules.Request {
-	req := &rules.Request{Operation: rules.Create, Namespace: object.Namespace(), Object: object, Index: index}
+	req := &rules.Request{Operation: rules.Create, Namespace: object.Namespace(), Object: object, Index: index, Audit: true}
 	switch {
 	case object.Group() == "" && object.Kind() == "Namespace":
 		req.Namespace = object.Name()
@@ -296,7 +297,7 @@ func (o *fixOptions) summarize(w io.Writer, files []*fixedFile, active bool) (de
 			for _, l := range r.left {
 				left++
 				denied = denied || l.Level >= rules.Deny
-				who := r.doc.Object.Kind() + " " + r.doc.Object.Name()
+				who := strings.TrimSuffix(r.doc.Object.Kind()+" "+r.doc.Object.Name(), " ")
 				b.WriteString(report.Printable(fmt.Sprintf("%s: %s: %s: %s", f.name, l.Level, who, l.String())) + "\n")
 			}
 		}
@@ -395,7 +396,15 @@ func writeFile(name string, before, after []byte) error {
 	return replaceFile(path, after, info.Mode().Perm())
 }
 
-func replaceFile(path string, data []byte, perm os.FileMode) (err error) {
+func replaceFile(path string, data []byte, perm os.FileMode) error {
+	return replaceWith(path, perm, func(w io.Writer) error {
+		_, err := w.Write(data)
+		return err
+	})
+}
+
+// replaceWith replaces a file as a whole by what write writes, or not at all.
+func replaceWith(path string, perm os.FileMode, write func(io.Writer) error) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), ".sixgate-*")
 	if err != nil {
 		return err
@@ -405,8 +414,8 @@ func replaceFile(path string, data []byte, perm os.FileMode) (err error) {
 			err = errors.Join(err, os.Remove(f.Name()))
 		}
 	}()
-	_, err = f.Write(data)
-	err = errors.Join(err, f.Chmod(perm))
+	b := bufio.NewWriter(f)
+	err = errors.Join(write(b), b.Flush(), f.Chmod(perm))
 	if err == nil {
 		err = f.Sync()
 	}

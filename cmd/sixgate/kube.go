@@ -11,6 +11,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/sixgate/sixgate/cmd/internal/live"
 )
 
 // A connection is a way to an API server.
@@ -23,19 +25,11 @@ type connection struct {
 // connect reads the kubeconfig as kubectl does; empty arguments are its defaults. It also returns the namespace, that of the
 // context where none is named. instead is what else can be done where there is no kubeconfig.
 func connect(kubeconfig, context, namespace, instead string) (*connection, string, error) {
-	rules := clientcmd.NewDefaultClientConfigLoadingRules()
-	rules.ExplicitPath = kubeconfig
-	overrides := &clientcmd.ConfigOverrides{CurrentContext: context}
-	overrides.Context.Namespace = namespace
-	loader := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, overrides)
-	config, err := loader.ClientConfig()
-	if clientcmd.IsEmptyConfig(err) {
+	config, namespace, err := live.LoadConfig(kubeconfig, context, namespace)
+	if clientcmd.IsEmptyConfig(errors.Unwrap(err)) {
 		return nil, "", errors.New("read kubeconfig: there is none; name one with --kubeconfig, " + instead)
 	} else if err != nil {
-		return nil, "", fmt.Errorf("read kubeconfig: %w", err)
-	}
-	if namespace, _, err = loader.Namespace(); err != nil {
-		return nil, "", fmt.Errorf("read kubeconfig: %w", err)
+		return nil, "", err
 	}
 	config.UserAgent = "sixgate"
 	config.WarningHandler = rest.NoWarnings{}

@@ -85,10 +85,16 @@ func (l *liveAudit) audit(ctx context.Context, set *rules.Set, namespace string,
 	s := newStored(set)
 	s.report.Errors = append(s.report.Errors, errs...)
 	for _, t := range targets {
-		err := c.list(ctx, t, namespace, l.pageSize, func(root map[string]any) {
-			s.add(t, root)
-			p.add(t.Resource)
-		})
+		var err error
+		if t.ComparedWithin() {
+			err = c.list(ctx, t, namespace, l.pageSize, func(root map[string]any) { s.index.Add(objectOf(t, root)) })
+		}
+		if err == nil {
+			err = c.list(ctx, t, namespace, l.pageSize, func(root map[string]any) {
+				s.add(t, root)
+				p.add(t.Resource)
+			})
+		}
 		if ctx.Err() != nil {
 			return nil, errors.New("interrupted")
 		}
@@ -130,10 +136,15 @@ func newStored(set *rules.Set) *stored {
 	}
 }
 
+// objectOf is an item of a list, which has no kind of its own.
+func objectOf(t rules.Target, root map[string]any) *rules.Object {
+	root["kind"], root["apiVersion"] = t.Kind, strings.TrimPrefix(t.Group+"/"+t.Version, "/")
+	return rules.NewObject(root)
+}
+
 // add judges one object.
 func (s *stored) add(t rules.Target, root map[string]any) {
-	o := rules.NewObject(root)
-	root["kind"], root["apiVersion"] = t.Kind, strings.TrimPrefix(t.Group+"/"+t.Version, "/") // items of a list have none
+	o := objectOf(t, root)
 	if o.Str("metadata", "deletionTimestamp") != "" || t.Group == "" && t.Kind == "Pod" && slices.Contains([]string{"Succeeded", "Failed"}, o.Str("status", "phase")) {
 		return
 	}
@@ -150,7 +161,7 @@ func (s *stored) add(t rules.Target, root map[string]any) {
 		return // it has what its controller has
 	}
 	asSent(o)
-	if !controlled {
+	if !controlled && !t.ComparedWithin() {
 		s.index.Add(o)
 	}
 	if !s.set.Knows(t.Group, t.Kind, "") {

@@ -156,7 +156,7 @@ type badWriter struct{}
 func (badWriter) Write([]byte) (int, error) { return 0, errors.New("no space left on device") }
 
 func TestFullDisk(t *testing.T) {
-	for _, format := range []string{"text", "json"} {
+	for _, format := range report.Formats() {
 		var errs bytes.Buffer
 		code := run(t.Context(), []string{"sixgate", "audit", "-o", format, "-"}, strings.NewReader(goodService), badWriter{}, &errs)
 		if want := "sixgate: write report: no space left on device\n"; code != exitError || errs.String() != want {

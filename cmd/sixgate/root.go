@@ -30,7 +30,7 @@ Exit codes: 0 nothing found, 1 findings at or above --fail-on, 3 could not run o
 		name = "kubectl sixgate"
 		root.Annotations[cobra.CommandDisplayNameAnnotation] = name
 	}
-	group(root, newAudit(name), newFix(name), newExplain(), newPolicy(), newProbe(name), newVersion())
+	group(root, newAudit(name), newFix(name), newExplain(), newPolicy(name), newProbe(name), newExport(name), newVersion())
 	root.SetFlagErrorFunc(flagError)
 	return root
 }

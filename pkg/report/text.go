@@ -7,16 +7,18 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"text/tabwriter"
 	"unicode"
 )
 
 // maxSource is how much of a source line is shown, in characters.
 const maxSource = 120
 
-// WriteText writes the report for people: each finding with its source line and a caret, each change of an object that is
-// created changed, what was skipped, and one line that counts. It leaves out the errors: they belong on standard error.
-func (r *Report) WriteText(w io.Writer, color bool) error {
-	t := &text{Writer: bufio.NewWriter(w), color: color}
+// writeText writes the report for people: each finding with its source line and a caret, each change of an object that is
+// created changed, what was skipped, tables by rule and namespace where there are several, one line that counts, and one that
+// says how many workloads are ready. It leaves out the errors: they belong on standard error.
+func (r *Report) writeText(w io.Writer, o Options) error {
+	t := &text{Writer: bufio.NewWriter(w), color: o.Color}
 	type entry struct {
 		At
 		write func()
@@ -38,14 +40,40 @@ func (r *Report) WriteText(w io.Writer, color bool) error {
 		e.write()
 	}
 	for _, s := range r.Skipped {
-		who := s.Kind + " " + s.Name
-		if s.Namespace != "" {
-			who = s.Kind + " " + s.Namespace + "/" + s.Name
-		}
-		t.line(s.At, "skipped", fmt.Sprintf("%s: %s [%s]", who, s.Reason, s.Rule))
+		t.line(s.At, "skipped", fmt.Sprintf("%s: %s [%s]", s.object(), s.Reason, s.Rule))
 	}
+	t.tables(r)
 	fmt.Fprintln(t, r.Summary.String())
+	if ready := r.Summary.Readiness.String(); ready != "" {
+		fmt.Fprintln(t, t.paint(bold, ready))
+	}
 	return t.Flush()
+}
+
+// tables sums up by rule and by namespace. A table of one row would say what the last line says.
+func (t *text) tables(r *Report) {
+	table := func(rows int, write func(tw *tabwriter.Writer)) {
+		if rows > 1 {
+			tw := tabwriter.NewWriter(t, 0, 0, 2, ' ', tabwriter.AlignRight)
+			write(tw)
+			tw.Flush() // the error stays in the buffer and comes with its Flush
+			fmt.Fprintln(t)
+		}
+	}
+	byRule := r.byRule()
+	table(len(byRule), func(tw *tabwriter.Writer) {
+		fmt.Fprintf(tw, "\ndeny\twarn\t`sixgate fix`\t  rule\n")
+		for _, c := range byRule {
+			fmt.Fprintf(tw, "%d\t%d\t%d\t  %s\n", c.deny, c.warn, c.fixable, c.rule)
+		}
+	})
+	namespaces := r.namespaceRows()
+	table(len(namespaces), func(tw *tabwriter.Writer) {
+		fmt.Fprintf(tw, "deny\twarn\tready\tworkloads\t  namespace\n")
+		for _, n := range namespaces {
+			fmt.Fprintf(tw, "%d\t%d\t%d\t%d\t  %s\n", n.Deny, n.Warn, n.Ready, n.Workloads, Printable(n.name))
+		}
+	})
 }
 
 type text struct {

@@ -7,12 +7,12 @@ import (
 
 // Listed returns what somebody lists who audits a cluster: the targets of the active rules, and what an Index reads besides. They
 // come in an order in which one pass is enough: whatever the Index must know for an object comes before it, and so does its
-// controller. That is so for the rules of All; a test holds it.
+// controller. That is so for the rules of All; a test holds it. Kinds that are ComparedWithin are listed twice.
 func (s *Set) Listed() []Target {
 	seen := map[targetKey]bool{}
 	var out []Target
 	add := func(t Target) {
-		if t.Subresource == "" && !seen[t.key()] {
+		if t.Resource != "" && t.Subresource == "" && !seen[t.key()] {
 			seen[t.key()] = true
 			out = append(out, t)
 		}
@@ -33,6 +33,10 @@ func (s *Set) Listed() []Target {
 	slices.SortStableFunc(out, func(a, b Target) int { return cmp.Compare(turn(a.Group, a.Kind), turn(b.Group, b.Kind)) })
 	return out
 }
+
+// ComparedWithin reports whether objects of a kind are compared with each other, so that an Index needs all before the first is
+// judged: address pools, of which there are few.
+func (t Target) ComparedWithin() bool { return t.Kind == "IPPool" || t.Kind == "IPAddressPool" }
 
 // indexed are the kinds that an Index reads.
 func indexed() []Target {

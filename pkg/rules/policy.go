@@ -36,6 +36,8 @@ type Policy struct {
 	Exceptions   []Exception        `yaml:"exceptions"`
 	ForbidOptOut []ForbidOptOut     `yaml:"forbidOptOut"`
 	Secrets      bool               `yaml:"secrets"` // look for configuration of servers in Secrets too
+
+	excludeDefault bool // Exclude.Objects is the default
 }
 
 // Cluster is what is true of the target cluster.
@@ -43,10 +45,12 @@ type Cluster struct {
 	// Families of its Services, primary first. The webhook reads them from the cluster where they are not given.
 	Families []string `yaml:"families"`
 	Nodes    string   `yaml:"nodes"` // IPv6 (default) or DualStack
-	DNS      DNS      `yaml:"dns"`
-	CNI      string   `yaml:"cni"`    // one of cnis; annotations are written and judged for this CNI only
-	Multus   bool     `yaml:"multus"` // network selections are judged; OVN-Kubernetes reads them without it
-	NAT64    NAT64    `yaml:"nat64"`
+
+	nodesAreIPv6 bool   // said so, and not only by default: a denial must be certain
+	DNS          DNS    `yaml:"dns"`
+	CNI          string `yaml:"cni"`    // one of cnis; annotations are written and judged for this CNI only
+	Multus       bool   `yaml:"multus"` // network selections are judged; OVN-Kubernetes reads them without it
+	NAT64        NAT64  `yaml:"nat64"`
 	// RegistriesWithoutIPv6 are host names of image registries that no IPv6-only node reaches; nil: the list of the rule.
 	RegistriesWithoutIPv6 []string `yaml:"registriesWithoutIPv6"`
 }
@@ -154,6 +158,7 @@ func (p *Policy) setDefaults() {
 			*s = v
 		}
 	}
+	p.Cluster.nodesAreIPv6 = p.Cluster.Nodes == "IPv6"
 	def(&p.Cluster.Nodes, "IPv6")
 	def(&p.Cluster.DNS.Namespace, "kube-system")
 	def(&p.Cluster.DNS.Service, "kube-dns")
@@ -164,6 +169,7 @@ func (p *Policy) setDefaults() {
 		p.Exclude.Namespaces = []string{"kube-node-lease"}
 	}
 	if p.Exclude.Objects == nil {
+		p.excludeDefault = true
 		p.Exclude.Objects = defaultExcludedObjects()
 	}
 }

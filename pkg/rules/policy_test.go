@@ -237,7 +237,9 @@ func TestPolicyPage(t *testing.T) {
 			fields = append(fields, prefix+".<rule>.level", prefix+".<rule>.mutate")
 		case t.Kind() == reflect.Struct && t != reflect.TypeFor[HeadlessList]():
 			for f := range t.Fields() {
-				walk(f.Type, strings.TrimPrefix(prefix+"."+f.Tag.Get("yaml"), "."))
+				if f.IsExported() {
+					walk(f.Type, strings.TrimPrefix(prefix+"."+f.Tag.Get("yaml"), "."))
+				}
 			}
 		default:
 			fields = append(fields, prefix)

@@ -52,7 +52,7 @@ func checkProbeHost(req *Request) []Finding {
 				f.Message = fmt.Sprintf("%s is the node itself, which dials, not the pod; remove host", quote(host))
 				f.Fix = remove
 			case ipFamily(host) == "IPv4":
-				if req.Policy.Cluster.Nodes != "IPv6" || req.Policy.Cluster.NAT64.CLAT {
+				if c := req.Policy.Cluster; !c.nodesAreIPv6 || c.NAT64.CLAT {
 					f.Limit = Warn
 					f.Message = fmt.Sprintf("%s is IPv4, so not the pod, whatever answers the node there; remove host", quote(host))
 					break

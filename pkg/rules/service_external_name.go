@@ -10,6 +10,16 @@ func serviceExternalName() *Rule {
 		Title:   "ExternalName is an address",
 		Targets: []Target{targetService},
 		Check:   checkServiceExternalName,
+		CEL: &CEL{
+			Cases: map[string]string{"nat64": "same verdict, without the NAT64 form of the address"},
+			Write: func(a *Active, _ *Policy) *Expressions {
+				return &Expressions{
+					Variables: []Variable{{"name", "$object.?spec.?type.orValue('') == 'ExternalName' ? string($object.?spec.?externalName.orValue('')) : ''"}},
+					Faults: "!" + celIPv4("$name") + " ? [] : [" + celFault(a.ID, "'"+celLevel(a)+"'", "'spec.externalName'", "'externalName'", "$name",
+						celQuoted("$name")+" + ' becomes a CNAME that does not resolve; use a headless Service and an EndpointSlice of addressType IPv6'") + "]",
+				}
+			},
+		},
 	}
 }
 

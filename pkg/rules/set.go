@@ -13,6 +13,7 @@ const OptOutPrefix = "sixgate.io/ignore."
 type Set struct {
 	policy *Policy
 	byKey  map[targetKey][]*Active
+	asked  map[targetKey][]*Active // without those that are AuditOnly
 	now    func() time.Time
 }
 
@@ -21,14 +22,14 @@ type Active struct {
 	*Rule
 	Level  Level
 	Mutate bool
-	leaf   bool // of the target by which it was looked up
+	target Target // by which it was looked up
 }
 
 // AtMutate reports whether the rule has anything to do or to say before the API server validates objects of this kind.
-func (a *Active) AtMutate() bool { return (a.Rule.Mutate || a.Mutate) && a.leaf }
+func (a *Active) AtMutate() bool { return (a.Rule.Mutate || a.Mutate) && a.target.Leaf }
 
 // Repairs reports whether the webhook applies the fixes of this rule to objects of the kind that was looked up.
-func (a *Active) Repairs() bool { return a.Mutate && a.leaf }
+func (a *Active) Repairs() bool { return a.Mutate && a.target.Leaf }
 
 // A Skipped rule did not look at the object, because somebody said so.
 type Skipped struct{ Rule, Reason string }
@@ -36,7 +37,7 @@ type Skipped struct{ Rule, Reason string }
 // NewSet returns the rules that a policy switches on. On a cluster that is not IPv6-only that is none: Sixgate must be
 // harmless where it does not belong.
 func NewSet(p *Policy) *Set {
-	s := &Set{policy: p, byKey: map[targetKey][]*Active{}, now: time.Now}
+	s := &Set{policy: p, byKey: map[targetKey][]*Active{}, asked: map[targetKey][]*Active{}, now: time.Now}
 	if !p.Cluster.IPv6Only() {
 		return s
 	}
@@ -58,8 +59,11 @@ func NewSet(p *Policy) *Set {
 				continue
 			}
 			a := a
-			a.leaf = t.Leaf
+			a.target = t
 			s.byKey[t.key()] = append(s.byKey[t.key()], &a)
+			if !t.AuditOnly {
+				s.asked[t.key()] = append(s.asked[t.key()], &a)
+			}
 		}
 	}
 	return s
@@ -67,6 +71,20 @@ func NewSet(p *Policy) *Set {
 
 // Policy is the policy that the set was made from.
 func (s *Set) Policy() *Policy { return s.policy }
+
+// AuditOnly reports whether the webhook never asks this rule about objects of the kind that was looked up.
+func (a *Active) AuditOnly() bool { return a.target.AuditOnly }
+
+// ClusterScoped reports whether objects of this kind have no namespace.
+func (s *Set) ClusterScoped(group, kind string) bool {
+	return slices.ContainsFunc(s.byKey[targetKey{group, kind, ""}], func(a *Active) bool { return a.target.Cluster })
+}
+
+// Unseen reports whether the webhook never sees objects of this kind, of which some rule knows something.
+func (s *Set) Unseen(group, kind string) bool {
+	known := s.byKey[targetKey{group, kind, ""}]
+	return len(known) > 0 && !slices.ContainsFunc(known, func(a *Active) bool { return !a.target.AuditOnly })
+}
 
 // Empty reports whether no rule is active, as on a cluster that is not IPv6-only.
 func (s *Set) Empty() bool { return len(s.byKey) == 0 }
@@ -81,19 +99,24 @@ func (s *Set) Knows(group, kind, subresource string) bool {
 func (s *Set) Rules(req *Request) (active []*Active, skipped []Skipped) {
 	req.Policy = s.policy
 	o := req.Object
-	candidates := s.byKey[targetKey{o.Group(), o.Kind(), req.Subresource}]
+	known := s.asked
+	if req.Audit {
+		known = s.byKey
+	}
+	candidates := known[targetKey{o.Group(), o.Kind(), req.Subresource}]
 	if len(candidates) == 0 || globAny(s.policy.Exclude.Namespaces, req.Namespace) {
 		return nil, nil
 	}
 	excluded := matchesObject(s.policy.Exclude.Objects, req.Namespace, o)
-	if excluded && !slices.Equal(s.policy.Exclude.Objects, defaultExcludedObjects()) {
+	// By default kube-system's Pods and ConfigMaps are left alone, and that is where the configuration of a cluster lies.
+	if excluded && !s.policy.excludeDefault {
 		return nil, nil
 	}
 	if !excluded && !s.mayOptOut(o) {
 		return slices.Clip(candidates), nil
 	}
 	for _, a := range candidates {
-		if excluded && !a.System {
+		if excluded && !a.System && !a.AuditOnly() {
 			continue
 		}
 		if reason, ok := s.optOut(req, a.ID); ok {

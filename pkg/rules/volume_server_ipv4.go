@@ -84,7 +84,7 @@ func checkVolumeServerIPv4(req *Request) []Finding {
 		slices.Sort(texts)
 		f := Finding{Path: s.path, Value: strings.Join(texts, ",")}
 		fact, instead := is+" IPv4, no node of the cluster can mount it", "an IPv6 address of the server"
-		if req.Policy.Cluster.Nodes != "IPv6" || req.Policy.Cluster.NAT64.CLAT {
+		if c := req.Policy.Cluster; !c.nodesAreIPv6 || c.NAT64.CLAT {
 			f.Limit, fact = Warn, is+" IPv4, only nodes with IPv4 or CLAT can mount it"
 		} else if len(four) < len(servers) {
 			f.Limit, fact = Warn, is+" IPv4, no node of the cluster reaches it"
@@ -110,10 +110,17 @@ func checkVolumeServerIPv4(req *Request) []Finding {
 		}
 		return servers
 	}
+	// attributes are read by a driver, of which only the names of its keys are known: nothing is certain.
 	attributes := func(path Path) {
 		if o.Map(path...) == nil {
 			return
 		}
+		n := len(out)
+		defer func() {
+			for i := range out[n:] {
+				out[n+i].Limit = Warn
+			}
+		}()
 		for _, key := range []string{"server", "share", "source", "mounttargetip", "monitors"} {
 			add(str(path.With(key))...)
 		}
