@@ -127,6 +127,9 @@ func (o *auditOptions) write(cmd *cobra.Command, r *report.Report, policy *rules
 	if options.SourceURL == "" {
 		options.SourceURL = sourceURL()
 	}
+	if o.live.cluster {
+		options.Root = dir // objects are named, and lie in no folder of the repository
+	}
 	var errs []error
 	for _, out := range o.outputs.orText() {
 		options := options

@@ -253,6 +253,33 @@ func TestStoredSize(t *testing.T) {
 	runtime.KeepAlive(s)
 }
 
+// TestStoredFormats: a report on a cluster has names where one on files has lines, in every format.
+func TestStoredFormats(t *testing.T) {
+	s := newStored(rules.NewSet(rules.DefaultPolicy("IPv6")))
+	raw, err := yaml.YAMLToJSON([]byte(pod("web", "", ", hostIP: 0.0.0.0")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, err := rules.ParseObject(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.add(rules.Target{Version: "v1", Kind: "Pod"}, o.Root())
+	s.finish()
+	s.report.Finish(rules.Deny)
+	dir := t.TempDir()
+	for _, format := range report.Formats() {
+		var out bytes.Buffer
+		if err := s.report.Write(&out, format, report.Options{Version: "v1", FailOn: rules.Deny, Dir: dir, Root: dir, SourceURL: "https://example.net/{file}#L{line}"}); err != nil {
+			t.Errorf("%s: %v", format, err)
+		}
+		got := out.String()
+		if !strings.Contains(got, "host-port-ipv4") || strings.Contains(got, "Pod/web:0") || strings.Contains(got, "#L0") || strings.Contains(got, "#L1") {
+			t.Errorf("%s:\n%s", format, got)
+		}
+	}
+}
+
 // TestReadList: a list in any order of its fields, an empty one, and one that ends early.
 func TestReadList(t *testing.T) {
 	for _, tt := range []struct {
