@@ -28,6 +28,7 @@ type auditOptions struct {
 	levels                       ruleLevels
 	baseline                     baseline
 	now                          func() time.Time
+	live                         liveAudit
 }
 
 // newAudit returns the command; program is the name that its examples use.
@@ -38,20 +39,22 @@ func newAudit(program string, now func() time.Time) *cobra.Command {
 		color:  choice{"auto", []string{"auto", "always", "never"}},
 	}
 	cmd := &cobra.Command{
-		Use:   "audit FILE|DIR|-...",
+		Use:   "audit FILE|DIR|-...|--cluster",
 		Short: "Report what fails on an IPv6-only cluster, and what the webhook would do",
 		Long: `Report what fails on an IPv6-only cluster, and what the webhook would do with each object that is created: change, deny,
-warn, or nothing. Folders are read with all *.yaml, *.yml and *.json below them, "-" is standard input.`,
+warn, or nothing. Folders are read with all *.yaml, *.yml and *.json below them, "-" is standard input, --cluster is what a
+cluster has stored.`,
 		Example: "  " + program + " audit deploy/ service.yaml\n" +
 			"  helm template shop | " + program + " audit -\n" +
 			"  " + program + " audit -o text -o sarif=sixgate.sarif -o html=report.html --policy policy.yaml deploy/",
-		Args:              atLeastOne(`a file, a folder, or "-" for standard input`),
+		Args:              func(cmd *cobra.Command, args []string) error { return o.live.check(cmd, args) },
 		ValidArgsFunction: completeFiles("yaml", "yml", "json"),
 		RunE:              func(cmd *cobra.Command, args []string) error { return o.run(cmd, args) },
 	}
 	flags := cmd.Flags()
+	o.live.addFlags(flags)
 	flags.StringVar(&o.policy, "policy", "", "policy `FILE`; none: the default policy, for a cluster with IPv6 only")
-	flags.StringVarP(&o.namespace, "namespace", "n", "default", "`NAMESPACE` of objects that name none")
+	flags.StringVarP(&o.namespace, "namespace", "n", "default", "`NAMESPACE` of objects that name none; with --cluster, the only one that is read")
 	flags.VarP(&o.outputs, "output", "o", "`FORMAT[=FILE]`, standard output without FILE; may be given several times (default text): "+strings.Join(report.Formats(), ", "))
 	flags.StringVar(&o.sourceURL, "source-url", "", "`URL` of a file for links in reports, with {file} and {line} in it; in CI of GitHub and GitLab it is known")
 	flags.Var(&o.failOn, "fail-on", failOnUsage)
@@ -85,15 +88,17 @@ func (o *auditOptions) run(cmd *cobra.Command, args []string) error {
 	if err := o.levels.apply(policy); err != nil {
 		return err
 	}
-	in, err := readInput(cmd.Context(), args, cmd.InOrStdin())
+	set := rules.NewSetAt(policy, o.now)
+	r := report.New()
+	if o.live.cluster {
+		r = report.NewStored()
+	}
+	r.AddExceptions(o.policy, set)
+	o.baseline.use(r)
+	in, err := o.read(cmd, r, args, set)
 	if err != nil {
 		return err
 	}
-	set := rules.NewSetAt(policy, o.now)
-	r := report.New()
-	r.AddExceptions(o.policy, set)
-	o.baseline.use(r)
-	audit(r, in, set, o.namespace)
 	failOn, changedFails := failLevel(o.failOn.value)
 	saveErr := o.baseline.save(cmd.ErrOrStderr(), r)
 	r.Finish(failOn)
@@ -110,6 +115,23 @@ func (o *auditOptions) run(cmd *cobra.Command, args []string) error {
 		return exitCode(r.Summary.ExitCode)
 	}
 	return nil
+}
+
+// read reads and judges the input: that of files is returned too.
+func (o *auditOptions) read(cmd *cobra.Command, r *report.Report, args []string, set *rules.Set) (*input, error) {
+	if o.live.cluster {
+		namespace := ""
+		if cmd.Flags().Changed("namespace") {
+			namespace = o.namespace
+		}
+		return &input{}, o.live.audit(cmd.Context(), r, set, namespace, cmd.ErrOrStderr())
+	}
+	in, err := readInput(cmd.Context(), args, cmd.InOrStdin())
+	if err != nil {
+		return nil, err
+	}
+	audit(r, in, set, o.namespace)
+	return in, nil
 }
 
 // write writes every report that was asked for, also where one of them cannot be written.
@@ -129,6 +151,9 @@ func (o *auditOptions) write(cmd *cobra.Command, r *report.Report, policy *rules
 	options := report.Options{Version: version(), FailOn: failOn, Dir: dir, Root: repository(dir), SourceURL: o.sourceURL}
 	if options.SourceURL == "" {
 		options.SourceURL = sourceURL()
+	}
+	if o.live.cluster {
+		options.Root = dir // objects are named, and lie in no folder of the repository
 	}
 	var errs []error
 	for _, out := range o.outputs.orText() {
@@ -255,6 +280,9 @@ func auditObject(r *report.Report, set *rules.Set, doc *manifest.Document, names
 				by = report.RepairsObject
 			default:
 				by = report.RepairsPods
+			}
+			if by == report.RepairsObject && doc.Stored() {
+				by = report.RepairsAgain
 			}
 			r.AddFinding(at, doc, f, by)
 		}

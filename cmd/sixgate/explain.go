@@ -12,14 +12,18 @@ import (
 )
 
 func newExplain() *cobra.Command {
-	return &cobra.Command{
-		Use:               "explain [RULE]",
-		Short:             "List the rules, or explain one",
+	var object objectExplanation
+	cmd := &cobra.Command{
+		Use:               "explain [RULE|KIND/NAME]",
+		Short:             "List the rules, explain one, or say what was changed on an object of a cluster",
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: completeRule,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return listRules(cmd.OutOrStdout())
+			}
+			if strings.Contains(args[0], "/") {
+				return object.run(cmd.Context(), cmd.OutOrStdout(), args[0])
 			}
 			for _, r := range rules.All() {
 				if r.ID == args[0] {
@@ -29,6 +33,8 @@ func newExplain() *cobra.Command {
 			return fmt.Errorf("unknown rule %q%s", args[0], hint(cmd, args[0], rules.IDs()))
 		},
 	}
+	object.addFlags(cmd)
+	return cmd
 }
 
 // completeRule offers the rules, with what shells show beside them.

@@ -16,18 +16,15 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/rand"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/tools/remotecommand"
 	utilexec "k8s.io/client-go/util/exec"
 	"k8s.io/klog/v2"
 	"k8s.io/streaming/pkg/httpstream"
 	"k8s.io/utils/ptr"
 
-	"github.com/sixgate/sixgate/cmd/internal/live"
 	"github.com/sixgate/sixgate/pkg/report"
 	"github.com/sixgate/sixgate/pkg/sockets"
 )
@@ -47,9 +44,7 @@ const pageSize = 500
 // A prober reads pods through an API server.
 type prober struct {
 	*probeOptions
-	config *rest.Config
-	client rest.Interface // of the core group
-	codec  runtime.ParameterCodec
+	*connection
 
 	mu    sync.Mutex
 	notes io.Writer // what was changed in the cluster
@@ -68,7 +63,7 @@ func (o *probeOptions) probeCluster(ctx context.Context, r *probeReport, names [
 			var pod corev1.Pod
 			name = strings.TrimPrefix(strings.TrimPrefix(name, "pods/"), "pod/")
 			if err := p.client.Get().Namespace(namespace).Resource("pods").Name(name).Do(ctx).Into(&pod); err != nil {
-				return p.refused("get pod "+namespace+"/"+name, "get", "pods", err)
+				return refused("get pod "+namespace+"/"+name, "get", "pods", err)
 			}
 			pods = append(pods, pod)
 		}
@@ -118,32 +113,16 @@ func (o *probeOptions) probeCluster(ctx context.Context, r *probeReport, names [
 	return nil
 }
 
-// connect reads the kubeconfig as kubectl does. The namespace is "" for all.
+// connect returns what reads the cluster. The namespace is "" for all.
 func (o *probeOptions) connect(notes io.Writer) (*prober, string, error) {
-	config, namespace, err := live.LoadConfig(o.kubeconfig, o.context, o.namespace)
-	if clientcmd.IsEmptyConfig(errors.Unwrap(err)) {
-		return nil, "", errors.New("read kubeconfig: there is none; name one with --kubeconfig, or read this machine with --pid or --proc")
-	} else if err != nil {
+	c, namespace, err := connect(o.kubeconfig, o.context, o.namespace, "or read this machine with --pid or --proc")
+	if err != nil {
 		return nil, "", err
 	}
 	if o.allNamespaces {
 		namespace = ""
 	}
-	config.UserAgent = "sixgate"
-	config.WarningHandler = rest.NoWarnings{}
-	scheme := runtime.NewScheme()
-	if err := corev1.AddToScheme(scheme); err != nil {
-		return nil, "", err
-	}
-	config.APIPath = "/api"
-	config.GroupVersion = &corev1.SchemeGroupVersion
-	config.NegotiatedSerializer = serializer.NewCodecFactory(scheme).WithoutConversion()
-	client, err := rest.RESTClientFor(config)
-	if err != nil {
-		return nil, "", fmt.Errorf("read kubeconfig: %w", err)
-	}
-	p := &prober{probeOptions: o, config: config, client: client, codec: runtime.NewParameterCodec(scheme), notes: notes}
-	return p, namespace, nil
+	return &prober{probeOptions: o, connection: c, notes: notes}, namespace, nil
 }
 
 // list reads all pages of a list; page returns an empty one and what takes it when it is filled.
@@ -152,26 +131,13 @@ func (p *prober) list(ctx context.Context, namespace, resource, selector string,
 	for {
 		list, take := page()
 		if err := p.client.Get().Namespace(namespace).Resource(resource).VersionedParams(&options, p.codec).Do(ctx).Into(list); err != nil {
-			return p.refused("list "+resource, "list", resource, err)
+			return refused("list "+resource, "list", resource, err)
 		}
 		take()
 		if options.Continue = list.(metav1.ListInterface).GetContinue(); options.Continue == "" {
 			return nil
 		}
 	}
-}
-
-// refused adds the way out to an error of the API server.
-func (p *prober) refused(did, verb, resource string, err error) error {
-	switch {
-	case apierrors.IsForbidden(err):
-		return fmt.Errorf("%s: %w; it needs the verb %s on %s", did, err, verb, resource)
-	case apierrors.IsUnauthorized(err):
-		return fmt.Errorf("%s: %w; check the user of the kubeconfig", did, err)
-	case apierrors.ReasonForError(err) == metav1.StatusReasonUnknown && !apierrors.IsUnexpectedServerError(err):
-		return fmt.Errorf("%s: %w; check --kubeconfig and --context", did, err)
-	}
-	return fmt.Errorf("%s: %w", did, err)
 }
 
 // probe reads one pod and judges it.
@@ -367,7 +333,7 @@ func (p *prober) readEphemeral(ctx context.Context, pod *corev1.Pod, t *probeTar
 		return r.Namespace(pod.Namespace).Resource("pods").Name(pod.Name).SubResource(sub...)
 	}
 	if err := pods(p.client.Patch(types.StrategicMergePatchType), "ephemeralcontainers").Body(patch).Do(ctx).Error(); err != nil {
-		return nil, p.refused("add ephemeral container", "patch", "pods/ephemeralcontainers", err)
+		return nil, refused("add ephemeral container", "patch", "pods/ephemeralcontainers", err)
 	}
 	t.Container, t.Ephemeral = name, true
 	p.mu.Lock()
@@ -377,7 +343,7 @@ func (p *prober) readEphemeral(ctx context.Context, pod *corev1.Pod, t *probeTar
 	for waiting := ""; ; {
 		var now corev1.Pod
 		if err := pods(p.client.Get()).Do(ctx).Into(&now); err != nil && ctx.Err() == nil {
-			return nil, p.refused("get pod", "get", "pods", err)
+			return nil, refused("get pod", "get", "pods", err)
 		}
 		i := slices.IndexFunc(now.Status.EphemeralContainerStatuses, func(s corev1.ContainerStatus) bool { return s.Name == name })
 		if i >= 0 {
@@ -397,7 +363,7 @@ func (p *prober) readEphemeral(ctx context.Context, pod *corev1.Pod, t *probeTar
 	}
 	log, err := pods(p.client.Get(), "log").VersionedParams(&corev1.PodLogOptions{Container: name}, p.codec).Stream(ctx)
 	if err != nil {
-		return nil, p.refused("read log of ephemeral container "+name, "get", "pods/log", err)
+		return nil, refused("read log of ephemeral container "+name, "get", "pods/log", err)
 	}
 	defer log.Close()
 	n, err := sockets.Read(log)

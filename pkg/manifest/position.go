@@ -21,10 +21,16 @@ import (
 	"github.com/sixgate/sixgate/pkg/rules"
 )
 
+// Stored reports whether the object comes from a cluster: nothing of it has a line.
+func (d *Document) Stored() bool { return d.text == nil }
+
 // Position returns where the value of a field is written: 1-based line and column (in characters) of the file. For a block
 // mapping or list that starts below its key, for an empty value and for a field that is missing it is the key: the field's
 // own, or that of the nearest ancestor that exists. A field that comes from an alias or a merge key is where its anchor has it.
 func (d *Document) Position(p rules.Path) (line, column int) {
+	if d.Stored() {
+		return 0, 0
+	}
 	n, key, depth := find(d.text.root(), d.prefix.With(p...))
 	if n == nil {
 		return max(d.Line, 1), 1
@@ -42,6 +48,9 @@ func (d *Document) Position(p rules.Path) (line, column int) {
 // block scalars; for other ones it is the place of that character, or of the next one that is not white space, and the
 // field's Position where there is none.
 func (d *Document) TextPosition(p rules.Path, t rules.TextPos) (line, column int) {
+	if d.Stored() {
+		return 0, 0
+	}
 	n, _, depth := find(d.text.root(), d.prefix.With(p...))
 	if n != nil && depth == len(d.prefix)+len(p) {
 		if n = resolved(n); n.Kind == yaml.ScalarNode {
@@ -54,11 +63,19 @@ func (d *Document) TextPosition(p rules.Path, t rules.TextPos) (line, column int
 }
 
 // SourceLine returns a 1-based line of the file without its end; "" past the last one.
-func (d *Document) SourceLine(line int) string { return string(d.text.src.line(line)) }
+func (d *Document) SourceLine(line int) string {
+	if d.Stored() {
+		return ""
+	}
+	return string(d.text.src.line(line))
+}
 
 // SourceNear returns what a 1-based line of the file has around a 1-based column, at most so many characters on either side,
 // and the column in that part. A whole file may be one line.
 func (d *Document) SourceNear(line, column, characters int) (part string, at int) {
+	if d.Stored() {
+		return "", 1
+	}
 	s := d.text.src
 	b := s.line(line)
 	if b == nil {

@@ -75,7 +75,10 @@ func markdownMore(b *strings.Builder, n int, noun string) {
 }
 
 func (o *Options) markdownRow(f *Finding) string {
-	where := fmt.Sprintf("%s:%d", o.relative(f.File), f.Line)
+	where := o.relative(f.File)
+	if f.Line > 0 {
+		where += fmt.Sprintf(":%d", f.Line)
+	}
 	if link := o.link(f.File, f.Line); link != "" {
 		where = "[" + markdownText(where) + "](" + markdownTarget(link) + ")"
 	} else {

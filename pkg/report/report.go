@@ -139,6 +139,8 @@ type Summary struct {
 	Exceptions  map[string]int              `json:"exceptions" jsonschema:"exceptions of the policy by state: used, unused, unmatched and expired are always there"`
 	Errors      int                         `json:"errors" jsonschema:"elements of errors"`
 	ExitCode    int                         `json:"exitCode" jsonschema:"the exit code of the program"`
+
+	cluster bool // the objects are not of files
 }
 
 // A NamespaceSummary counts what is in one namespace.

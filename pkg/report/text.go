@@ -117,7 +117,10 @@ func (t *text) excerpt(f *Finding) {
 func (t *text) line(at At, label, message string) { t.label(at, colors[label], label, message) }
 
 func (t *text) label(at At, color, label, message string) {
-	where := fmt.Sprintf("%s:%d:%d:", Printable(at.File), at.Line, at.Column)
+	where := at.stored() + ":"
+	if at.Line > 0 {
+		where = fmt.Sprintf("%s:%d:%d:", Printable(at.File), at.Line, at.Column)
+	}
 	fmt.Fprintf(t, "%s %s %s\n", t.paint(bold, where), t.paint(color, label+":"), Printable(message))
 }
 
@@ -177,8 +180,12 @@ func Printable(s string) string {
 // String is the one line of counts at the end of a text report.
 func (s *Summary) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s in %s audited: %d denied, %d changed, %d warned, %d clean; %d deny and %d warn findings",
-		count(s.Audited, "object"), count(s.Files, "file"), s.Denied, s.Changed, s.Warned, s.Clean, s.ByLevel["deny"], s.ByLevel["warn"])
+	b.WriteString(count(s.Audited, "object"))
+	if !s.cluster {
+		b.WriteString(" in " + count(s.Files, "file"))
+	}
+	fmt.Fprintf(&b, " audited: %d denied, %d changed, %d warned, %d clean; %d deny and %d warn findings",
+		s.Denied, s.Changed, s.Warned, s.Clean, s.ByLevel["deny"], s.ByLevel["warn"])
 	also := func(n int, one, many string) {
 		if n == 1 {
 			b.WriteString("; 1 " + one)

@@ -92,9 +92,9 @@ func (o *Options) uri(file string) string {
 	return (&url.URL{Path: o.relative(file)}).String()
 }
 
-// link is where a line can be read; "" if nobody said where.
+// link is where a line can be read; "" if nobody said where, and for an object of a cluster.
 func (o *Options) link(file string, line int) string {
-	if o.SourceURL == "" || file == stdin {
+	if o.SourceURL == "" || file == stdin || line == 0 {
 		return ""
 	}
 	return strings.NewReplacer("{file}", strings.TrimPrefix(o.uri(file), "./"), "{line}", strconv.Itoa(max(line, 1))).Replace(o.SourceURL)
@@ -111,5 +111,10 @@ func (a At) object() string {
 	return a.Kind + " " + a.Namespace + "/" + a.Name
 }
 
-// place is where in the file: "shop.yaml:7:14".
-func (a At) place() string { return fmt.Sprintf("%s:%d:%d", a.File, a.Line, a.Column) }
+// place is where in the file: "shop.yaml:7:14"; of an object of a cluster its name.
+func (a At) place() string {
+	if a.Line == 0 {
+		return a.File
+	}
+	return fmt.Sprintf("%s:%d:%d", a.File, a.Line, a.Column)
+}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/jsonschema-go/jsonschema"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
@@ -60,7 +61,36 @@ func generate() (map[string][]byte, error) {
 	} {
 		files["config/webhook/components/"+name+"/kustomization.yaml"] = component(c.kind, c.resource)
 	}
+	if err != nil {
+		return nil, err
+	}
+	files["config/audit/clusterrole.yaml"], err = auditRole()
 	return files, err
+}
+
+// auditRole is what `sixgate audit --cluster` needs: to list what rules look at, whatever a policy switches on, and what they want to
+// know besides. A policy that asks for Secrets needs more.
+func auditRole() ([]byte, error) {
+	role := rbacv1.ClusterRole{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "rbac.authorization.k8s.io/v1", Kind: "ClusterRole"},
+		ObjectMeta: metav1.ObjectMeta{Name: "sixgate-audit", Labels: map[string]string{"app.kubernetes.io/name": "sixgate"}},
+	}
+	targets := rules.NewSet(rules.DefaultPolicy("IPv6")).Listed()
+	for _, r := range rules.All() {
+		targets = append(targets, r.Targets...)
+	}
+	byGroup := map[string][]string{}
+	for _, t := range targets {
+		if t.Resource != "" && t.Subresource == "" && !t.Asked && !slices.Contains(byGroup[t.Group], t.Resource) {
+			byGroup[t.Group] = append(byGroup[t.Group], t.Resource)
+		}
+	}
+	for _, group := range slices.Sorted(maps.Keys(byGroup)) {
+		slices.Sort(byGroup[group])
+		role.Rules = append(role.Rules, rbacv1.PolicyRule{APIGroups: []string{group}, Resources: byGroup[group], Verbs: []string{"list"}})
+	}
+	b, err := yaml.Marshal(role)
+	return append([]byte(header), b...), err
 }
 
 // reportSchema is the JSON Schema of `sixgate audit -o json`. It is open, as the promise of docs/audit-json.md is: what it does

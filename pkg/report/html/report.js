@@ -24,7 +24,7 @@
 
   // What a search looks at; made when somebody searches first.
   const words = (i) => {
-    text ??= all.map((f) => [f.kind, f.namespace, f.name, f.file + ":" + f.line, f.where, f.message, f.rule].join(" ").toLowerCase());
+    text ??= all.map((f) => [f.kind, f.namespace, f.name, f.file + (f.line ? ":" + f.line : ""), f.where, f.message, f.rule].join(" ").toLowerCase());
     return text[i];
   };
 
@@ -46,7 +46,7 @@
       pre.append(f.source + "\n", element("b", "", f.caret));
       finding.append(pre);
     }
-    const where = f.file + ":" + f.line + ":" + f.column;
+    const where = f.line ? f.file + ":" + f.line + ":" + f.column : f.file;
     const link = element("span", "place");
     link.append(f.link ? anchor(f.link, where) : where);
     place.append(link);
