@@ -27,7 +27,7 @@ func (s Readiness) String() string {
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d of %s", s.Ready, count(s.Workloads, "workload"))
-	if s.Ready == 1 {
+	if s.Ready == 1 || s.Workloads == 1 {
 		b.WriteString(" is ready")
 	} else {
 		b.WriteString(" are ready")
