@@ -2,10 +2,12 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"flag"
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -70,6 +72,37 @@ func TestGolden(t *testing.T) {
 		policy := parse(t, rendered["policy.yaml"])["data"].(map[string]any)["policy.yaml"].(string)
 		if _, err := rules.ReadPolicy([]byte(policy)); err != nil {
 			t.Errorf("%s: %v in the policy:\n%s", file, err, policy)
+		}
+	}
+}
+
+// TestMonitoring: alerts and dashboard are about metrics that docs/operations.md has, and each of these is in the dashboard.
+func TestMonitoring(t *testing.T) {
+	read := func(name string) string {
+		t.Helper()
+		data, err := os.ReadFile(filepath.Join("../..", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(data)
+	}
+	metric := regexp.MustCompile(`\bsixgate_[a-z0-9_]+`)
+	alerts, dashboard, page := read("charts/sixgate/files/alerts.yaml"), read("charts/sixgate/files/dashboard.json"), read("docs/operations.md")
+	if !json.Valid([]byte(dashboard)) {
+		t.Error("the dashboard is no JSON")
+	}
+	for _, m := range metric.FindAllString(alerts+dashboard, -1) {
+		if !strings.Contains(page, "| `"+m+"` |") {
+			t.Errorf("%s is not in docs/operations.md", m)
+		}
+	}
+	rows := regexp.MustCompile("(?m)^\\| `(sixgate_[a-z0-9_]+)` \\|").FindAllStringSubmatch(page, -1)
+	if len(rows) == 0 {
+		t.Error("docs/operations.md has no metrics")
+	}
+	for _, row := range rows {
+		if !strings.Contains(dashboard, row[1]) {
+			t.Errorf("%s is not in the dashboard", row[1])
 		}
 	}
 }
