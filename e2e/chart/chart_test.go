@@ -143,11 +143,15 @@ func (in *installer) test(t *testing.T) {
 	if got := kubectl("get", "service", "mutated", "-o", "jsonpath={.spec.ipFamilies[*]}"); got != "IPv6" {
 		t.Errorf("the families of the Service are %s", got)
 	}
+	done := in.background(t, "test", "sixgate", "-n", namespace)
+	if out := in.playCheck(t, done); out.code != 0 || !strings.Contains(out.text, "Succeeded") {
+		t.Errorf("helm test: %s", out.text)
+	}
 	fail := []string{"--set", "webhooks.mutate.failurePolicy=Fail,webhooks.validate.failurePolicy=Fail"}
 
 	// Upgrade to Fail while the webhook is away: the check sees it, the release fails, and nothing is closed.
 	stop()
-	done := in.background(t, append(in.release("upgrade", fail...), "--set", "check.timeout=3s")...)
+	done = in.background(t, append(in.release("upgrade", fail...), "--set", "check.timeout=3s")...)
 	if out := in.playCheck(t, done); out.code == 0 {
 		t.Errorf("helm upgrade has succeeded: %s", out.text)
 	} else {

@@ -7,11 +7,13 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
+	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	"helm.sh/helm/v3/pkg/chart"
 	sigsyaml "sigs.k8s.io/yaml"
 
@@ -76,6 +78,44 @@ func TestGolden(t *testing.T) {
 	}
 }
 
+// TestCertManager: the objects for cert-manager are what its types take, and name one another.
+func TestCertManager(t *testing.T) {
+	rendered, err := renderChart(committed(t), parse(t, "certificates: {mode: cert-manager}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	made, issuers := map[string]bool{}, map[string]bool{}
+	for _, doc := range strings.Split(rendered["certificate.yaml"], "\n---\n") {
+		switch parse(t, doc)["kind"] {
+		case "Certificate":
+			var c cmapi.Certificate
+			if err := sigsyaml.UnmarshalStrict([]byte(doc), &c); err != nil {
+				t.Error(err)
+			}
+			if made[c.Spec.SecretName] = true; !issuers[c.Spec.IssuerRef.Name] {
+				t.Errorf("%s has no issuer", c.Name)
+			}
+		case "Issuer":
+			var i cmapi.Issuer
+			if err := sigsyaml.UnmarshalStrict([]byte(doc), &i); err != nil {
+				t.Error(err)
+			}
+			if issuers[i.Name] = true; i.Spec.CA != nil && !made[i.Spec.CA.SecretName] {
+				t.Errorf("%s has no Secret", i.Name)
+			}
+		}
+	}
+	if !made["sixgate-webhook-tls"] || !strings.Contains(rendered["deployment.yaml"], "secretName: sixgate-webhook-tls") {
+		t.Error("the Pods have no certificate")
+	}
+	if n := strings.Count(rendered["registrations.yaml"], "cert-manager.io/inject-ca-from: sixgate-system/sixgate-webhook\n"); n != 2 {
+		t.Errorf("the CA goes into %d registrations", n)
+	}
+	if strings.Contains(rendered["rbac.yaml"], "secrets") || strings.Contains(rendered["rbac.yaml"], "admissionregistration") {
+		t.Error("the webhook keeps rights that only self-managed certificates need")
+	}
+}
+
 // TestMonitoring: alerts and dashboard are about metrics that docs/operations.md has, and each of these is in the dashboard.
 func TestMonitoring(t *testing.T) {
 	read := func(name string) string {
@@ -95,6 +135,17 @@ func TestMonitoring(t *testing.T) {
 		if !strings.Contains(page, "| `"+m+"` |") {
 			t.Errorf("%s is not in docs/operations.md", m)
 		}
+	}
+	rendered, err := renderChart(committed(t), parse(t, "monitoring: {alerts: {enabled: true}, dashboard: {enabled: true}}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	rule, config, _ := strings.Cut(rendered["monitoring.yaml"], "\n---\n")
+	if got := parse(t, rule)["spec"]; !reflect.DeepEqual(got, any(parse(t, alerts))) {
+		t.Errorf("the PrometheusRule is not the file: %v", got)
+	}
+	if got := parse(t, config)["data"].(map[string]any)["sixgate.json"]; got != dashboard {
+		t.Errorf("the ConfigMap is not the dashboard: %v", got)
 	}
 	rows := regexp.MustCompile("(?m)^\\| `(sixgate_[a-z0-9_]+)` \\|").FindAllStringSubmatch(page, -1)
 	if len(rows) == 0 {
