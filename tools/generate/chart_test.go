@@ -174,6 +174,40 @@ func TestPolicyInValues(t *testing.T) {
 	}
 }
 
+// TestPolicyEverywhere: each policy of the documentation and the example mean the same in values as in a file.
+func TestPolicyEverywhere(t *testing.T) {
+	page, err := os.ReadFile("../../docs/policy.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	example, err := os.ReadFile("../../examples/policy.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tested := 0
+	blocks := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(page), -1)
+	for _, block := range append(blocks, []string{"", string(example)}) {
+		want, err := rules.ReadPolicy([]byte(block[1]))
+		if err != nil {
+			continue // a part of one
+		}
+		tested++
+		rendered, err := renderChart(committed(t), map[string]any{"policy": parse(t, block[1])})
+		if err != nil {
+			t.Errorf("%v:\n%s", err, block[1])
+			continue
+		}
+		text := parse(t, rendered["policy.yaml"])["data"].(map[string]any)["policy.yaml"].(string)
+		got, err := rules.ReadPolicy([]byte(text))
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%v: %+v, not %+v; of\n%s", err, got, want, text)
+		}
+	}
+	if tested < 2 {
+		t.Errorf("%d policies", tested)
+	}
+}
+
 // TestRegistered: what only a policy asks about is registered where the policy does.
 func TestRegistered(t *testing.T) {
 	for _, c := range []struct {
