@@ -17,3 +17,4 @@ updated=
 need nginx-light "its tests are skipped" nginx /usr/sbin/nginx
 need libxml2-utils "JUnit reports are not validated" xmllint
 need chromium "the HTML report is not tested" chromium chromium-browser google-chrome
+need prometheus "the alerts are not tested" promtool

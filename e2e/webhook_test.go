@@ -42,6 +42,7 @@ func TestWebhook(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Run("rights", in.testRights)
+	t.Run("check", in.testCheck)
 	t.Run("metrics", in.testMetrics)
 	t.Run("logs", in.testLogs)
 	t.Run("policy", in.testPolicyReload)
@@ -89,6 +90,13 @@ func (in *installation) testRights(t *testing.T) {
 			t.Errorf("can-i %v: %q", args, r.out)
 		}
 	}
+}
+
+// testCheck: anybody who may create ConfigMaps sees whether the API server reaches the webhook.
+func (in *installation) testCheck(t *testing.T) {
+	r := in.must(t, "", "-n", "sixgate-system", "create", "configmap", "sixgate-check", "--dry-run=server")
+	contains(t, r.err, "Warning: sixgate mutate answered")
+	contains(t, r.err, "Warning: sixgate validate answered")
 }
 
 func (in *installation) testMetrics(t *testing.T) {

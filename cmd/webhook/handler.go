@@ -94,6 +94,9 @@ func (h *handler) Handle(ctx context.Context, in admission.Request) (resp admiss
 		requestsTotal.WithLabelValues(h.name, in.Kind.Kind, string(in.Operation), result).Inc()
 	}()
 	set, resp := h.set.Load(), admission.Allowed("")
+	if isCheck(&in.AdmissionRequest) {
+		return resp.WithWarnings("sixgate " + h.name + answered)
+	}
 	op := rules.Operation(in.Operation)
 	if op != rules.Create && op != rules.Update || !set.Knows(in.Kind.Group, in.Kind.Kind, in.SubResource) {
 		return resp

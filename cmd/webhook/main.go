@@ -61,6 +61,9 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	if o.check > 0 {
+		return check(ctx, config, o, log.WithName("check"))
+	}
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return fmt.Errorf("make Kubernetes client: %w", err)

@@ -5,6 +5,8 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"go.uber.org/zap/zapcore"
@@ -29,6 +31,13 @@ type options struct {
 	logLevel   zapcore.Level
 	kubeconfig string
 	version    bool
+	check      time.Duration
+	enforce    string
+}
+
+// enforced are the webhooks of --enforce.
+func (o *options) enforced() []string {
+	return strings.FieldsFunc(o.enforce, func(r rune) bool { return r == ',' })
 }
 
 // parseOptions reads flags and checks what can be checked without a cluster.
@@ -51,6 +60,8 @@ func parseOptions(args []string) (*options, error) {
 	fs.DurationVar(&o.policyPoll, "policy-poll-interval", 5*time.Second, "how often the policy file is looked at; the cluster's families every twelfth time")
 	fs.TextVar(&o.logLevel, "log-level", zapcore.InfoLevel, "debug, info, warn or error")
 	fs.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig file; none: $KUBECONFIG, else the pod's service account")
+	fs.DurationVar(&o.check, "check", 0, "do not serve: wait this long until the API server has asked the webhook and got an answer, then stop")
+	fs.StringVar(&o.enforce, "enforce", "", "with --check: set failurePolicy to Fail once it has answered; mutate, validate or mutate,validate")
 	fs.BoolVar(&o.version, "version", false, "print the version and stop")
 	if err := fs.Parse(args); err != nil {
 		return nil, err
@@ -63,6 +74,17 @@ func parseOptions(args []string) (*options, error) {
 	}
 	if o.policyPoll <= 0 {
 		return nil, errors.New("--policy-poll-interval must be positive")
+	}
+	for _, verb := range o.enforced() {
+		if !slices.Contains(verbs(), verb) {
+			return nil, fmt.Errorf("--enforce: %q must be mutate or validate", verb)
+		}
+	}
+	switch {
+	case o.check < 0:
+		return nil, errors.New("--check must not be negative")
+	case o.enforce != "" && o.check == 0:
+		return nil, errors.New("--enforce needs --check")
 	}
 	if o.certDir == "" {
 		if err := o.certOptions().validate(); err != nil {

@@ -39,6 +39,7 @@ type SixgateOptions struct {
 	Policy   string   // policy file; default config/webhook/policy.yaml
 	Replicas int      // servers; default 1
 	Args     []string // more flags of the webhook
+	Applied  bool     // the manifests are there, as a release of Helm; only the servers are started
 }
 
 // Sixgate is an installation: the manifests of config/webhook, and the server, which runs on this machine since there is no
@@ -69,10 +70,12 @@ func (c *Cluster) InstallSixgate(ctx context.Context, o SixgateOptions) (*Sixgat
 		o.Policy = filepath.Join(root, "config/webhook/policy.yaml")
 	}
 	s := &Sixgate{c: c, o: o, binary: filepath.Join(root, "bin/webhook"), config: c.path("sixgate.kubeconfig")}
-	if _, err := c.kubectl(ctx, "", "apply", "-k", filepath.Join(root, "config/webhook")); err != nil {
-		return nil, fmt.Errorf("install sixgate: %w", err)
+	if !o.Applied {
+		if _, err := c.kubectl(ctx, "", "apply", "-k", filepath.Join(root, "config/webhook")); err != nil {
+			return nil, fmt.Errorf("install sixgate: %w", err)
+		}
 	}
-	if err := s.writeKubeconfig(ctx); err != nil {
+	if err := c.WriteKubeconfig(ctx, s.config, "sixgate-webhook"); err != nil {
 		return nil, fmt.Errorf("install sixgate: %w", err)
 	}
 	for i := range max(o.Replicas, 1) {
@@ -92,22 +95,22 @@ func (c *Cluster) kubectl(ctx context.Context, stdin string, args ...string) (st
 	return stdout, err
 }
 
-// writeKubeconfig gives the server the token of its ServiceAccount, as a pod would have it.
-func (s *Sixgate) writeKubeconfig(ctx context.Context) error {
-	token, err := s.c.kubectl(ctx, "", "create", "token", "sixgate-webhook", "-n", "sixgate-system", "--duration=24h")
+// WriteKubeconfig writes a kubeconfig with the token of a ServiceAccount of sixgate-system, as a pod would have it.
+func (c *Cluster) WriteKubeconfig(ctx context.Context, path, account string) error {
+	token, err := c.kubectl(ctx, "", "create", "token", account, "-n", "sixgate-system", "--duration=24h")
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(s.config, nil, 0o600); err != nil {
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		return err
 	}
 	for _, args := range [][]string{
-		{"config", "set-cluster", "c", "--server=" + s.c.URL, "--certificate-authority=" + s.c.path("ca.crt"), "--embed-certs"},
+		{"config", "set-cluster", "c", "--server=" + c.URL, "--certificate-authority=" + c.path("ca.crt"), "--embed-certs"},
 		{"config", "set-credentials", "u", "--token=" + strings.TrimSpace(token)},
 		{"config", "set-context", "x", "--cluster=c", "--user=u"},
 		{"config", "use-context", "x"},
 	} {
-		if _, err := s.c.kubectl(ctx, "", append(args, "--kubeconfig="+s.config)...); err != nil {
+		if _, err := c.kubectl(ctx, "", append(args, "--kubeconfig="+path)...); err != nil {
 			return err
 		}
 	}

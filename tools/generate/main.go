@@ -54,7 +54,16 @@ func generate() (map[string][]byte, error) {
 	if files["docs/schema/report-v1.json"], err = reportSchema(); err != nil {
 		return nil, err
 	}
-	files["config/webhook/registrations.yaml"], err = registrations()
+	chart, err := chartFiles()
+	if err != nil {
+		return nil, err
+	}
+	base, err := kustomizeFiles(repository(), chart)
+	if err != nil {
+		return nil, err
+	}
+	maps.Copy(files, chart)
+	maps.Copy(files, base)
 	for name, c := range map[string]struct{ kind, resource string }{
 		"repair-configmaps": {"MutatingWebhookConfiguration", "configmaps"},
 		"secrets":           {"ValidatingWebhookConfiguration", "secrets"},
@@ -288,9 +297,8 @@ func repairs(r *rules.Rule) string {
 	return "no"
 }
 
-// registrations are the two webhook configurations. The CA is put in by the running webhook.
-func registrations() ([]byte, error) {
-	var mutating, validating []rules.Target
+// targets are what the two registrations ask about.
+func targets() (mutating, validating []rules.Target) {
 	for _, r := range rules.All() {
 		for _, t := range r.Targets {
 			if t.Leaf && r.Mutate {
@@ -301,46 +309,7 @@ func registrations() ([]byte, error) {
 			}
 		}
 	}
-	sideEffects, policy, match := admissionregistrationv1.SideEffectClassNone, admissionregistrationv1.Ignore, admissionregistrationv1.Equivalent
-	again, timeout := admissionregistrationv1.IfNeededReinvocationPolicy, int32(5)
-	own := &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{
-		Key: "kubernetes.io/metadata.name", Operator: metav1.LabelSelectorOpNotIn, Values: []string{"sixgate-system"},
-	}}}
-	client := func(path string) admissionregistrationv1.WebhookClientConfig {
-		port := int32(443)
-		return admissionregistrationv1.WebhookClientConfig{Service: &admissionregistrationv1.ServiceReference{
-			Namespace: "sixgate-system", Name: "sixgate-webhook", Path: &path, Port: &port,
-		}}
-	}
-	meta := metav1.ObjectMeta{Name: "sixgate", Labels: map[string]string{"app.kubernetes.io/name": "sixgate"}}
-	mutate := admissionregistrationv1.MutatingWebhookConfiguration{
-		TypeMeta:   metav1.TypeMeta{APIVersion: "admissionregistration.k8s.io/v1", Kind: "MutatingWebhookConfiguration"},
-		ObjectMeta: meta,
-		Webhooks: []admissionregistrationv1.MutatingWebhook{{
-			Name: "mutate.sixgate.io", ClientConfig: client("/mutate"), Rules: operations(mutating),
-			FailurePolicy: &policy, MatchPolicy: &match, SideEffects: &sideEffects, ReinvocationPolicy: &again, TimeoutSeconds: &timeout,
-			NamespaceSelector: own, MatchConditions: conditions(), AdmissionReviewVersions: []string{"v1"},
-		}},
-	}
-	deleting := admissionregistrationv1.MatchCondition{Name: "not-being-deleted", Expression: "!has(object.metadata.deletionTimestamp)"}
-	validate := admissionregistrationv1.ValidatingWebhookConfiguration{
-		TypeMeta:   metav1.TypeMeta{APIVersion: "admissionregistration.k8s.io/v1", Kind: "ValidatingWebhookConfiguration"},
-		ObjectMeta: meta,
-		Webhooks: []admissionregistrationv1.ValidatingWebhook{{
-			Name: "validate.sixgate.io", ClientConfig: client("/validate"), Rules: operations(validating),
-			FailurePolicy: &policy, MatchPolicy: &match, SideEffects: &sideEffects, TimeoutSeconds: &timeout,
-			NamespaceSelector: own, MatchConditions: append(conditions(), deleting), AdmissionReviewVersions: []string{"v1"},
-		}},
-	}
-	out := []byte(header)
-	for _, o := range []any{mutate, validate} {
-		b, err := yaml.Marshal(o)
-		if err != nil {
-			return nil, err
-		}
-		out = append(append(out, "---\n"...), b...)
-	}
-	return out, nil
+	return mutating, validating
 }
 
 // conditions skip requests on which no rule can fire; e2e posts the object of every firing case to hold them to it.
