@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -21,6 +22,7 @@ type auditOptions struct {
 	policy, namespace     string
 	output, failOn, color choice
 	verbose               bool
+	input                 inputOptions
 }
 
 // newAudit returns the command; program is the name that its examples use.
@@ -47,6 +49,8 @@ warn, or nothing. Folders are read with all *.yaml, *.yml and *.json below them,
 	flags.VarP(&o.output, "output", "o", "text, or JSON for programs")
 	flags.Var(&o.failOn, "fail-on", "lowest level of findings that gives exit code 1")
 	flags.BoolVarP(&o.verbose, "verbose", "v", false, "also what each listener that was found binds, and texts that were not understood, on standard error")
+	o.input.flags(flags)
+	o.input.renderFlags(flags)
 	flags.Var(&o.color, "color", "colours; auto: on a terminal, unless NO_COLOR is set")
 	return cmd
 }
@@ -62,16 +66,23 @@ func (o *auditOptions) run(cmd *cobra.Command, args []string) error {
 			policy.Cluster.Families = []string{"IPv6"}
 		}
 	}
-	in, err := readInput(cmd.Context(), args, cmd.InOrStdin())
+	in, err := o.input.list(cmd.Context(), args, o.namespace, cmd.InOrStdin())
 	if err != nil {
 		return err
 	}
-	r := audit(in, rules.NewSet(policy), o.namespace)
+	defer in.close()
+	in.progress = in.progressOf(cmd.ErrOrStderr())
+	readings := io.Discard
+	if o.verbose {
+		readings = cmd.ErrOrStderr()
+	}
+	r, err := audit(cmd.Context(), in, rules.NewSet(policy), o.namespace, readings)
+	in.progress.finish()
+	if err != nil {
+		return err
+	}
 	failOn, _ := rules.ParseLevel(o.failOn.value) // none is rules.None
 	r.Finish(failOn)
-	if o.verbose {
-		writeReadings(cmd.ErrOrStderr(), in)
-	}
 	if err := o.write(cmd, r, policy); err != nil {
 		return err
 	}
@@ -96,19 +107,17 @@ func (o *auditOptions) write(cmd *cobra.Command, r *report.Report, policy *rules
 }
 
 // writeReadings says what was read as a listener, so that a person sees what a clean answer is worth.
-func writeReadings(w io.Writer, in *input) {
-	for _, doc := range in.docs {
-		for _, r := range rules.Readings(doc.Object) {
-			line, column := doc.Position(r.Path)
-			if r.Text.Line > 0 {
-				line, column = doc.TextPosition(r.Path, r.Text)
-			}
-			who := r.Program
-			if who == "" {
-				who = "not judged"
-			}
-			fmt.Fprintf(w, "%s:%d:%d: %s: %s\n", report.Printable(doc.File), line, column, who, report.Printable(r.Says))
+func writeReadings(w io.Writer, doc *manifest.Document) {
+	for _, r := range rules.Readings(doc.Object) {
+		line, column := doc.Position(r.Path)
+		if r.Text.Line > 0 {
+			line, column = doc.TextPosition(r.Path, r.Text)
 		}
+		who := r.Program
+		if who == "" {
+			who = "not judged"
+		}
+		fmt.Fprintf(w, "%s:%d:%d: %s: %s\n", report.Printable(doc.File), line, column, who, report.Printable(r.Says))
 	}
 }
 
@@ -128,20 +137,22 @@ func (o *auditOptions) colored(w io.Writer) bool {
 	return ok && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && term.IsTerminal(int(f.Fd()))
 }
 
-// audit judges all objects of an input. The report is not finished yet.
-func audit(in *input, set *rules.Set, namespace string) *report.Report {
+// audit judges all objects of an input. The report is not finished yet. What was read as a listener goes to readings.
+func audit(ctx context.Context, in *input, set *rules.Set, namespace string, readings io.Writer) (*report.Report, error) {
 	r := report.New()
-	r.Errors = append(r.Errors, in.errs...)
-	r.Summary.Files, r.Summary.Objects, r.Summary.NotObjects = in.files, len(in.docs), in.notObjects
-	var objects []*rules.Object
-	for _, doc := range in.docs {
-		objects = append(objects, doc.Object)
+	index := rules.NewIndex(nil, namespace)
+	if err := in.each(ctx, func(doc *manifest.Document) { index.Add(doc.Object) }); err != nil {
+		return nil, err
 	}
-	index := rules.NewIndex(objects, namespace)
-	for _, doc := range in.docs {
+	err := in.each(ctx, func(doc *manifest.Document) {
 		auditObject(r, set, doc, namespace, index)
-	}
-	return r
+		if readings != io.Discard {
+			writeReadings(readings, doc)
+		}
+	})
+	r.Errors = append(r.Errors, in.errs...)
+	r.Summary.Files, r.Summary.Objects, r.Summary.NotObjects = in.files, in.objects, in.notObjects
+	return r, err
 }
 
 // auditObject adds to the report what the webhook would do with one object, which has no index, and the findings, which do.

@@ -22,11 +22,12 @@ import (
 type fixOptions struct {
 	policy, namespace       string
 	diff, dryRun, additions bool
+	input                   inputOptions
 }
 
 // newFix returns the command; program is the name that its examples use.
 func newFix(program string) *cobra.Command {
-	var o fixOptions
+	o := fixOptions{input: inputOptions{noRender: true, repairs: true}}
 	cmd := &cobra.Command{
 		Use:   "fix FILE|DIR|-...",
 		Short: "Repair manifests for an IPv6-only cluster, in place",
@@ -52,6 +53,7 @@ Exit codes: 0 no finding at level deny is left, 1 there is one, 3 could not run,
 	flags.BoolVar(&o.diff, "diff", false, "print a unified diff and write nothing")
 	flags.BoolVar(&o.dryRun, "dry-run", false, "list what would be repaired and write nothing")
 	flags.BoolVar(&o.additions, "additions", false, "also write what the webhook adds when an object is created")
+	o.input.flags(flags)
 	cmd.MarkFlagsMutuallyExclusive("diff", "dry-run")
 	return cmd
 }
@@ -86,7 +88,14 @@ func (o *fixOptions) run(cmd *cobra.Command, args []string) error {
 		}
 	}
 	var stdin bytes.Buffer
-	in, err := readInput(cmd.Context(), args, io.TeeReader(cmd.InOrStdin(), &stdin))
+	in, err := o.input.list(cmd.Context(), args, o.namespace, io.TeeReader(cmd.InOrStdin(), &stdin))
+	if err != nil {
+		return err
+	}
+	defer in.close()
+	in.progress = in.progressOf(cmd.ErrOrStderr())
+	err = in.load(cmd.Context())
+	in.progress.finish()
 	if err != nil {
 		return err
 	}
