@@ -36,7 +36,8 @@ func newAudit(program string) *cobra.Command {
 		Use:   "audit FILE|DIR|-...",
 		Short: "Report what fails on an IPv6-only cluster, and what the webhook would do",
 		Long: `Report what fails on an IPv6-only cluster, and what the webhook would do with each object that is created: change, deny,
-warn, or nothing. Folders are read with all *.yaml, *.yml and *.json below them, "-" is standard input.`,
+warn, or nothing. Folders are read with all *.yaml, *.yml and *.json below them that .gitignore does not name; charts and
+kustomizations in them are rendered by helm and kustomize (or kubectl) where these are on PATH. "-" is standard input.`,
 		Example: "  " + program + " audit deploy/ service.yaml\n" +
 			"  helm template shop | " + program + " audit -\n" +
 			"  " + program + " audit -o json --fail-on warn --policy policy.yaml deploy/",
@@ -76,7 +77,9 @@ func (o *auditOptions) run(cmd *cobra.Command, args []string) error {
 	if o.verbose {
 		readings = cmd.ErrOrStderr()
 	}
-	r, err := audit(cmd.Context(), in, rules.NewSet(policy), o.namespace, readings)
+	r := report.New()
+	r.Brief = o.output.value == "text"
+	err = audit(cmd.Context(), r, in, rules.NewSet(policy), o.namespace, readings)
 	in.progress.finish()
 	if err != nil {
 		return err
@@ -138,11 +141,10 @@ func (o *auditOptions) colored(w io.Writer) bool {
 }
 
 // audit judges all objects of an input. The report is not finished yet. What was read as a listener goes to readings.
-func audit(ctx context.Context, in *input, set *rules.Set, namespace string, readings io.Writer) (*report.Report, error) {
-	r := report.New()
+func audit(ctx context.Context, r *report.Report, in *input, set *rules.Set, namespace string, readings io.Writer) error {
 	index := rules.NewIndex(nil, namespace)
 	if err := in.each(ctx, func(doc *manifest.Document) { index.Add(doc.Object) }); err != nil {
-		return nil, err
+		return err
 	}
 	err := in.each(ctx, func(doc *manifest.Document) {
 		auditObject(r, set, doc, namespace, index)
@@ -152,7 +154,7 @@ func audit(ctx context.Context, in *input, set *rules.Set, namespace string, rea
 	})
 	r.Errors = append(r.Errors, in.errs...)
 	r.Summary.Files, r.Summary.Objects, r.Summary.NotObjects = in.files, in.objects, in.notObjects
-	return r, err
+	return err
 }
 
 // auditObject adds to the report what the webhook would do with one object, which has no index, and the findings, which do.

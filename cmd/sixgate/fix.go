@@ -33,7 +33,8 @@ func newFix(program string) *cobra.Command {
 		Short: "Repair manifests for an IPv6-only cluster, in place",
 		Long: `Repair what has one right answer, in the files: Services, Pods and their templates, configuration texts in ConfigMaps. Only
 the lines that a repair needs are changed; comments, order, quotes and indentation stay. A file without anything to repair
-is not written. Folders are read with all *.yaml, *.yml and *.json below them; "-" is standard input, repaired to standard output.
+is not written. Folders are read with all *.yaml, *.yml and *.json below them that .gitignore does not name; templates of charts are
+left alone. "-" is standard input, repaired to standard output.
 
 What the webhook only adds when an object is created (the API server's address, address pools, headless Services) depends on
 the cluster, and is left to the webhook unless --additions is given.

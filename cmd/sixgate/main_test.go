@@ -35,11 +35,13 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:           "testdata/script",
 		UpdateScripts: *update,
-		Cmds:          map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
+		Cmds:          map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "hostile": writeHostile},
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("NO_COLOR", "")
 			e.Setenv("TERM", "xterm")
-			return nil
+			program, err := exec.LookPath("sixgate") // for stories without PATH
+			e.Setenv("SIXGATE", program)
+			return err
 		},
 	})
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -172,11 +172,11 @@ func (in *input) kustomize(ctx context.Context) {
 	for _, t := range in.kustomizations {
 		found[absolute(t.dir)] = t
 	}
-	uses := map[*tree][]string{}
+	uses, components := map[*tree][]string{}, map[*tree]bool{}
 	for _, t := range in.kustomizations {
 		kind, dirs := t.uses()
-		if kind == "Component" {
-			used[absolute(t.dir)] = true // kustomize refuses to build it alone
+		if kind == "Component" { // which cannot be built alone
+			used[absolute(t.dir)], components[t] = true, true
 		}
 		for _, d := range dirs {
 			uses[t] = append(uses[t], d)
@@ -192,6 +192,10 @@ func (in *input) kustomize(ctx context.Context) {
 			continue
 		}
 		done[t] = true
+		if components[t] {
+			in.raw(t)
+			continue
+		}
 		command := append(kustomizer(), argument(t.dir))
 		if err := in.run(ctx, t.dir, command[0], command[1:]...); err != nil {
 			in.fail(t.dir, fmt.Errorf("%s: %w; its files are read as they are", strings.TrimSuffix(filepath.Base(command[0]), ".exe")+" "+command[1], err))
@@ -283,17 +287,30 @@ func (t *tail) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// message is what a command says as its reason: the line that starts with "Error:", else the last one.
+// klogError is how kubectl writes what went wrong, and klogLines where that has several lines.
+var (
+	klogError = regexp.MustCompile(` err=("(?:[^"\\]|\\.)*")`)
+	klogLines = regexp.MustCompile(`(?s) err=<\n(.*)\n >`)
+)
+
+// message is what a command gives as its reason, in one line: what kubectl has as err, what follows "Error:", else the last line.
 func (t *tail) message() string {
-	last, reason := "", ""
-	for line := range strings.Lines(string(t.data)) {
-		line = strings.TrimSpace(line)
-		if rest, ok := strings.CutPrefix(line, "Error: "); ok && reason == "" {
-			reason = rest
-		} else if rest, ok := strings.CutPrefix(line, "error: "); ok && reason == "" {
-			reason = rest
+	text := strings.TrimSpace(string(t.data))
+	if m := klogLines.FindStringSubmatch(text); m != nil {
+		text = m[1]
+	} else if m := klogError.FindStringSubmatch(text); m != nil {
+		if unquoted, err := strconv.Unquote(m[1]); err == nil {
+			text = unquoted
 		}
-		last = cmp.Or(line, last)
+	} else if i := strings.LastIndex("\n"+text, "\nError: "); i >= 0 {
+		text, _, _ = strings.Cut(text[i+len("Error: "):], "\n") // then Helm gives advice
+	} else if i := strings.LastIndex(text, "\n"); i >= 0 {
+		text = text[i:]
 	}
-	return cmp.Or(reason, last)
+	if text = strings.Join(strings.Fields(text), " "); len(text) > maxReason {
+		text = strings.ToValidUTF8(text[:maxReason], "") + "…"
+	}
+	return text
 }
+
+const maxReason = 500 // bytes

@@ -37,6 +37,8 @@ var ErrNotObject = errors.New("not a Kubernetes object")
 // ErrDuplicateKey says that an object gives a key twice. Read returns the object too, with the last value, as kubectl sends it.
 var ErrDuplicateKey = errors.New("duplicate key")
 
+var errUTF16 = errors.New("UTF-16; save the file as UTF-8")
+
 var errNotUTF8 = errors.New("not UTF-8; save the file as UTF-8")
 
 var errTooLarge = fmt.Errorf("document is larger than %d MiB; split it", maxDocument>>20)
@@ -93,6 +95,13 @@ func Read(file string, r io.Reader) (docs []*Document, errs []error) {
 		return nil, []error{&Error{File: file, Err: fmt.Errorf("larger than %d MiB; split it", maxFile>>20)}}
 	}
 	rd := &reader{src: &source{file: file, data: data}}
+	switch {
+	case bytes.HasPrefix(data, []byte("\xff\xfe")) || bytes.HasPrefix(data, []byte("\xfe\xff")):
+		rd.fail(0, errUTF16)
+		return nil, rd.errs
+	case bytes.IndexByte(data, 0) >= 0:
+		return nil, []error{&Error{File: file, Err: ErrBinary}}
+	}
 	if off := invalidUTF8(data); off >= 0 {
 		rd.fail(off, errNotUTF8)
 		return nil, rd.errs

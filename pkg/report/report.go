@@ -35,6 +35,10 @@ type Report struct {
 	Skipped    []Skipped `json:"skipped"`
 	Errors     []Error   `json:"errors"`
 	Summary    Summary   `json:"summary"`
+
+	// Brief: clean objects are counted and not listed, for forms that do not show them; an input may have millions.
+	Brief bool `json:"-"`
+	clean int  // that are not listed
 }
 
 // At is a place in the input and the object there.
@@ -58,6 +62,12 @@ type Finding struct {
 	Message  string `json:"message"`
 	Fixable  bool   `json:"fixable"`
 	Repaired bool   `json:"repaired"` // by the webhook: in this object, or in the Pods of a template
+	// Where people change it, who do not write the manifest: the chart and template that rendered it, and the chart values to set.
+	Chart    string   `json:"chart"`
+	Template string   `json:"template"`
+	Values   []string `json:"values"`
+
+	origin string
 
 	line, source, caret, repair string // the text form
 }
@@ -143,7 +153,12 @@ func (r *Report) AddFinding(at At, doc *manifest.Document, f rules.Finding, by R
 	if at.Kind != "Secret" { // whose text is nobody's business
 		source, caret = excerpt(doc.SourceNear(at.Line, at.Column, maxSource+1))
 	}
+	from := rules.OriginOf(doc.Object, doc.Source, f.Rule.ID)
+	if from.Values == nil {
+		from.Values = []string{}
+	}
 	r.Findings = append(r.Findings, Finding{
+		Chart: from.Chart, Template: from.Template, Values: from.Values, origin: from.String(),
 		At: at, Rule: f.Rule.ID, Level: f.Level.String(), Path: f.Path.String(), Message: f.Message,
 		Fixable: f.Fix != nil, Repaired: by != Nobody,
 		line: f.String(), source: source, caret: caret, repair: string(by),
@@ -173,7 +188,11 @@ func (r *Report) AddObject(at At, doc *manifest.Document, outcome string, change
 		}
 		o.Changes, o.changes = append(o.Changes, line), append(o.changes, at.in(doc, &f))
 	}
-	r.Objects = append(r.Objects, o)
+	if r.Brief && outcome == Clean {
+		r.clean++
+	} else {
+		r.Objects = append(r.Objects, o)
+	}
 }
 
 // Finish sorts the report and counts. Exit code 3: something could not be audited; 1: a finding is at failOn or above, unless
@@ -186,7 +205,8 @@ func (r *Report) Finish(failOn rules.Level) {
 		return At{File: a.File, Line: a.Line, Column: a.Column}.compare(At{File: b.File, Line: b.Line, Column: b.Column})
 	})
 	s := &r.Summary
-	s.Audited, s.Findings, s.Skipped, s.Errors = len(r.Objects), len(r.Findings), len(r.Skipped), len(r.Errors)
+	s.Clean = r.clean
+	s.Audited, s.Findings, s.Skipped, s.Errors = len(r.Objects)+r.clean, len(r.Findings), len(r.Skipped), len(r.Errors)
 	for _, o := range r.Objects {
 		switch o.Outcome {
 		case Denied:

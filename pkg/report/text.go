@@ -62,6 +62,9 @@ func (t *text) finding(f *Finding) {
 	if strings.TrimSpace(f.source) != "" {
 		fmt.Fprintf(t, "%s\n%s\n", Printable(f.source), t.paint(green, f.caret))
 	}
+	if f.origin != "" {
+		fmt.Fprintf(t, "  in %s\n", Printable(f.origin))
+	}
 }
 
 func (t *text) line(at At, label, message string) {
