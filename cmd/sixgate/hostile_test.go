@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -19,8 +20,8 @@ func service(name string) string {
 	return "apiVersion: v1\nkind: Service\nmetadata: {name: " + name + "}\nspec: {ipFamilies: [IPv4]}\n"
 }
 
-// hostile are inputs that are too large or too strange for a story to show.
-func hostile(what string) []byte {
+// hostileInput are inputs that are too large or too strange for a story to show.
+func hostileInput(what string) []byte {
 	good := service("good")
 	var b bytes.Buffer
 	switch what {
@@ -68,7 +69,7 @@ func writeHostile(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: hostile WHAT FILE")
 	}
-	data := hostile(args[0])
+	data := hostileInput(args[0])
 	if len(data) == 0 {
 		ts.Fatalf("unknown input %q", args[0])
 	}
@@ -182,5 +183,83 @@ func TestSpoolFull(t *testing.T) {
 	code := run(t.Context(), []string{"sixgate", "audit", "-"}, strings.NewReader(in), &out, &errs)
 	if code != exitError || !strings.Contains(errs.String(), "sixgate: read <stdin>: keep a copy in ") || !strings.Contains(errs.String(), "no such file or directory; set TMPDIR to a folder with room\n") {
 		t.Errorf("exit code %d, %q", code, errs.String())
+	}
+}
+
+// TestBar: people on a terminal see how far it is, and what is piped has nothing of it. script(1) of util-linux makes a terminal.
+func TestBar(t *testing.T) {
+	script, err := exec.LookPath("script")
+	if err != nil {
+		t.Skip("script is not on PATH: apt-get install bsdutils")
+	}
+	program, err := exec.LookPath("sixgate") // testscript.Main has put the test binary there
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	// Two documents that come a while after another, however fast the machine is.
+	const feed = "mkfifo pipe && (cat in.yaml; sleep 2; cat in.yaml) > pipe & "
+	if err := os.WriteFile(filepath.Join(dir, "in.yaml"), []byte("---\n"+service("a")), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	bar := func(line string) string {
+		if err := os.RemoveAll(filepath.Join(dir, "pipe")); err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.CommandContext(t.Context(), script, "-qec", feed+"while ! test -p pipe; do sleep 0.01; done; "+line, os.DevNull)
+		cmd.Dir, cmd.Stdin = dir, strings.NewReader("")
+		cmd.Env = append(os.Environ(), "TERM=xterm", "SHELL=/bin/sh")
+		out, err := cmd.Output()
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) || exit.ExitCode() != exitFindings {
+			t.Fatalf("%v: %s", err, out)
+		}
+		return string(out)
+	}
+	if out := bar(program + " audit pipe > out"); !strings.Contains(out, "reading") {
+		t.Errorf("no bar: %q", out)
+	}
+	if out, err := os.ReadFile(filepath.Join(dir, "out")); err != nil || !strings.Contains(string(out), "2 objects in 1 file audited") || strings.Contains(string(out), "reading") {
+		t.Errorf("%s %v", out, err)
+	}
+	if out := bar(program + " audit pipe 2> errors"); strings.Contains(out, "reading") {
+		t.Errorf("a bar where standard error is a file: %q", out)
+	}
+	if data, err := os.ReadFile(filepath.Join(dir, "errors")); err != nil || len(data) > 0 {
+		t.Errorf("%q %v", data, err)
+	}
+}
+
+// TestPipeInterrupted: a pipe that nobody writes to does not hold up the end of the program.
+func TestPipeInterrupted(t *testing.T) {
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	if out, err := exec.Command("mkfifo", pipe).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	program, err := exec.LookPath("sixgate") // testscript.Main has put the test binary there
+	if err != nil {
+		t.Fatal(err)
+	}
+	var errs bytes.Buffer
+	cmd := exec.CommandContext(t.Context(), program, "audit", pipe)
+	cmd.Stderr = &errs
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- cmd.Wait() }()
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+		_ = cmd.Process.Signal(os.Interrupt) // the first ones may come before the program listens for them
+		select {
+		case <-done:
+			if code := cmd.ProcessState.ExitCode(); code >= 0 && (code != exitError || errs.String() != "sixgate: interrupted\n") {
+				t.Errorf("exit code %d, %q", code, errs.String())
+			}
+			return
+		default:
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("still waiting")
+		}
 	}
 }

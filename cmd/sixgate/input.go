@@ -49,7 +49,7 @@ type input struct {
 	files      int
 	objects    int
 	notObjects int // documents without apiVersion or kind, as Helm values are
-	progress   *progress
+	progress   *reading
 
 	options   *inputOptions
 	namespace string // of charts that are rendered
@@ -272,17 +272,11 @@ func (in *input) fileOf(name string, info fs.FileInfo, t *tree) {
 		in.template(t)
 		return
 	}
-	open := func() (io.ReadCloser, error) { return os.Open(name) }
 	if !info.Mode().IsRegular() { // a pipe, as <(helm template shop) is one
-		f, err := open()
-		if err != nil {
-			in.fail(name, err)
-			return
-		}
-		in.spool(name, f)
+		in.spool(name, &pipe{name: name})
 		return
 	}
-	in.sources = append(in.sources, source{name: name, size: info.Size(), open: open})
+	in.sources = append(in.sources, source{name: name, size: info.Size(), open: func() (io.ReadCloser, error) { return os.Open(name) }})
 }
 
 func (in *input) fail(file string, err error) {

@@ -32,6 +32,11 @@ func TestMain(m *testing.M) {
 }
 
 func TestScripts(t *testing.T) {
+	for _, program := range []string{"helm", "kubectl"} {
+		if _, err := exec.LookPath(program); err != nil {
+			t.Logf("%s is not on PATH: what charts.txtar renders with it is not tested", program)
+		}
+	}
 	testscript.Run(t, testscript.Params{
 		Dir:           "testdata/script",
 		UpdateScripts: *update,

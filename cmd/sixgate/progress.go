@@ -12,8 +12,8 @@ import (
 // progressAfter is how long people wait before they want to know.
 const progressAfter = time.Second
 
-// A progress shows how far the input was read, on a terminal, where that takes longer than a second. A nil one shows nothing.
-type progress struct {
+// A reading shows how far the input was read, on a terminal, where that takes longer than a second. A nil one shows nothing.
+type reading struct {
 	w       io.Writer
 	total   int64 // bytes; 0: not known
 	done    int64
@@ -21,15 +21,15 @@ type progress struct {
 	bar     *progressbar.ProgressBar
 }
 
-// newProgress returns nil where w is no terminal.
-func newProgress(w io.Writer, total int64) *progress {
+// newReading returns nil where w is no terminal.
+func newReading(w io.Writer, total int64) *reading {
 	if f, ok := w.(*os.File); !ok || !term.IsTerminal(int(f.Fd())) || os.Getenv("TERM") == "dumb" {
 		return nil
 	}
-	return &progress{w: w, total: total, started: time.Now()}
+	return &reading{w: w, total: total, started: time.Now()}
 }
 
-func (p *progress) add(n int) {
+func (p *reading) add(n int) {
 	if p == nil {
 		return
 	}
@@ -53,23 +53,23 @@ func (p *progress) add(n int) {
 }
 
 // finish removes the bar.
-func (p *progress) finish() {
+func (p *reading) finish() {
 	if p != nil && p.bar != nil {
 		_ = p.bar.Clear()
 	}
 }
 
 // progressOf is the progress of an input that is read as often as its size asks for.
-func (in *input) progressOf(w io.Writer) *progress {
+func (in *input) progressOf(w io.Writer) *reading {
 	var total int64
 	for _, s := range in.sources {
 		if s.size == 0 {
-			return newProgress(w, 0)
+			return newReading(w, 0)
 		}
 		total += s.size
 	}
 	if total > keepBytes {
 		total *= 2
 	}
-	return newProgress(w, total)
+	return newReading(w, total)
 }

@@ -12,7 +12,7 @@ import (
 )
 
 // keepBytes is how much input is kept decoded, at about 15 times its size. What is larger is read and decoded twice.
-const keepBytes = 8 << 20
+const keepBytes = 2 << 20
 
 // A source is one stream of manifests.
 type source struct {
@@ -143,6 +143,27 @@ func (r *interruptible) Read(p []byte) (int, error) {
 	case got := <-done:
 		return copy(p, buf[:got.n]), got.err
 	}
+}
+
+// A pipe is opened by who reads it: that waits for a writer.
+type pipe struct {
+	name string
+	file *os.File
+}
+
+func (p *pipe) Read(b []byte) (int, error) {
+	if p.file == nil {
+		f, err := os.Open(p.name)
+		if err != nil {
+			return 0, err
+		}
+		p.file = f
+	}
+	n, err := p.file.Read(b)
+	if err != nil {
+		p.file.Close()
+	}
+	return n, err
 }
 
 // A spool makes a stream that can be read only once readable again: in memory, and on disk where it is large.
