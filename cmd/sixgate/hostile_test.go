@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 	"unicode/utf16"
@@ -246,20 +247,29 @@ func TestPipeInterrupted(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	done := make(chan error, 1)
-	go func() { done <- cmd.Wait() }()
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
-		_ = cmd.Process.Signal(os.Interrupt) // the first ones may come before the program listens for them
-		select {
-		case <-done:
-			if code := cmd.ProcessState.ExitCode(); code >= 0 && (code != exitError || errs.String() != "sixgate: interrupted\n") {
-				t.Errorf("exit code %d, %q", code, errs.String())
-			}
-			return
-		default:
+	deadline := time.Now().Add(time.Minute)
+	for { // opens as soon as somebody waits for a writer
+		w, err := os.OpenFile(pipe, os.O_WRONLY|syscall.O_NONBLOCK, 0)
+		if err == nil {
+			defer w.Close()
+			break
 		}
 		if time.Now().After(deadline) {
-			t.Fatal("still waiting")
+			t.Fatal(err)
 		}
+		time.Sleep(time.Millisecond)
+	}
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- cmd.Wait() }()
+	select {
+	case <-done:
+		if code := cmd.ProcessState.ExitCode(); code != exitError || errs.String() != "sixgate: interrupted\n" {
+			t.Errorf("exit code %d, %q", code, errs.String())
+		}
+	case <-time.After(time.Until(deadline)):
+		t.Fatal("still waiting")
 	}
 }
