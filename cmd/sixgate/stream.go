@@ -19,6 +19,8 @@ type source struct {
 	name string // for reports
 	size int64  // 0: not known
 	open func() (io.ReadCloser, error)
+
+	failed bool // to open
 }
 
 // each visits every object of the input, one at a time, in the order of the sources. What cannot be read is noted the first time. It
@@ -35,14 +37,18 @@ func (in *input) each(ctx context.Context, visit func(*manifest.Document)) error
 	var total int64
 	for i := range in.sources {
 		s := &in.sources[i]
+		if s.failed {
+			continue
+		}
 		fail := func(err error) {
 			if !again {
 				in.fail(s.name, err)
 			}
 		}
 		f, err := s.open()
-		if err != nil {
-			fail(err)
+		if err != nil { // also the second time: its objects are not judged
+			s.failed = true
+			in.fail(s.name, err)
 			continue
 		}
 		if !again {

@@ -101,7 +101,6 @@ func isSeparator(line []byte) bool {
 type chunker struct {
 	in      *bufio.Reader
 	pending []byte // the separator of the next chunk, as far as it was read
-	whole   bool   // pending is a whole line
 
 	lines     int  // of the last chunk
 	tooLarge  bool // it has more than maxDocument bytes; the rest was passed over
