@@ -303,7 +303,7 @@ func (t *tail) message() string {
 			text = unquoted
 		}
 	} else if i := strings.LastIndex("\n"+text, "\nError: "); i >= 0 {
-		text, _, _ = strings.Cut(text[i+len("Error: "):], "\n") // then Helm gives advice
+		text, _, _ = strings.Cut(text[i+len("Error: "):], "\n\n") // then Helm gives advice
 	} else if i := strings.LastIndex(text, "\n"); i >= 0 {
 		text = text[i:]
 	}
