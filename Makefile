@@ -1,4 +1,4 @@
-.PHONY: demo demo-stop test unit e2e build generate lint bench fuzz
+.PHONY: demo demo-stop test unit e2e build screenshots generate lint bench fuzz
 
 # The main job on a real IPv6-only API server; the cluster stays up until `make demo-stop`.
 demo: tools
@@ -14,6 +14,7 @@ build:
 	CGO_ENABLED=0 go build -o bin/ ./cmd/...
 
 unit:
+	@sh e2e/requirements.sh
 	go test ./...
 	cd tools/cni && go test ./...
 
@@ -25,6 +26,13 @@ e2e: tools
 	@sh e2e/requirements.sh
 	go run ./e2e/demo -prepare
 	SIXGATE_CORPUS="$${SIXGATE_CORPUS-$(abspath $(CORPUS))}" go test -tags e2e -timeout 60m -p 1 ./e2e/... ./cmd/webhook
+	SIXGATE_CORPUS="$${SIXGATE_CORPUS-$(abspath $(CORPUS))}" go test -count=1 -run TestFixCorpus ./cmd/sixgate
+
+# The pictures of docs/audit.md, by headless Chromium.
+screenshots:
+	@sh e2e/requirements.sh
+	mkdir -p docs/images
+	SIXGATE_SCREENSHOTS="$(CURDIR)/docs/images" go test -count=1 -tags e2e -run TestScreenshots ./e2e/html
 
 generate:
 	go run ./tools/generate

@@ -1,7 +1,19 @@
 #!/bin/sh
 # Installs what the tests on real components need, or says in one line what is missing and what is skipped without it.
-command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] && exit 0
-if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-	{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends nginx-light; } >/dev/null 2>&1 && exit 0
-fi
-echo "nginx is missing, its tests are skipped: apt-get install nginx-light"
+need() { # PACKAGE WHAT-IS-SKIPPED PROGRAM...
+	package=$1 skipped=$2
+	shift 2
+	for program; do
+		command -v "$program" >/dev/null && return
+	done
+	if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+		[ -n "$updated" ] || apt-get update -qq >/dev/null 2>&1
+		updated=yes
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$package" >/dev/null 2>&1 && return
+	fi
+	echo "$1 is missing, $skipped: apt-get install $package"
+}
+updated=
+need nginx-light "its tests are skipped" nginx /usr/sbin/nginx
+need libxml2-utils "JUnit reports are not validated" xmllint
+need chromium "the HTML report is not tested" chromium chromium-browser google-chrome

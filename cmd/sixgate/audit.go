@@ -1,12 +1,15 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -19,17 +22,21 @@ import (
 )
 
 type auditOptions struct {
-	policy, namespace     string
-	output, failOn, color choice
-	verbose               bool
-	input                 inputOptions
+	policy, namespace, sourceURL string
+	outputs                      outputs
+	failOn, color                choice
+	verbose                      bool
+	levels                       ruleLevels
+	baseline                     baseline
+	input                        inputOptions
+	now                          func() time.Time
 }
 
 // newAudit returns the command; program is the name that its examples use.
-func newAudit(program string) *cobra.Command {
+func newAudit(program string, now func() time.Time) *cobra.Command {
 	o := auditOptions{
-		output: choice{"text", []string{"text", "json"}},
-		failOn: choice{"deny", []string{"deny", "warn", "none"}},
+		now:    now,
+		failOn: newFailOn(),
 		color:  choice{"auto", []string{"auto", "always", "never"}},
 	}
 	cmd := &cobra.Command{
@@ -40,15 +47,19 @@ warn, or nothing. Folders are read with all *.yaml, *.yml and *.json below them 
 kustomizations in them are rendered by helm and kustomize (or kubectl) where these are on PATH. "-" is standard input.`,
 		Example: "  " + program + " audit deploy/ service.yaml\n" +
 			"  helm template shop | " + program + " audit -\n" +
-			"  " + program + " audit -o json --fail-on warn --policy policy.yaml deploy/",
-		Args: atLeastOne(`a file, a folder, or "-" for standard input`),
-		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, args) },
+			"  " + program + " audit -o text -o sarif=sixgate.sarif -o html=report.html --policy policy.yaml deploy/",
+		Args:              atLeastOne(`a file, a folder, or "-" for standard input`),
+		ValidArgsFunction: completeFiles("yaml", "yml", "json"),
+		RunE:              func(cmd *cobra.Command, args []string) error { return o.run(cmd, args) },
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&o.policy, "policy", "", "policy `FILE`; none: the default policy, for a cluster with IPv6 only")
 	flags.StringVarP(&o.namespace, "namespace", "n", "default", "`NAMESPACE` of objects that name none")
-	flags.VarP(&o.output, "output", "o", "text, or JSON for programs")
-	flags.Var(&o.failOn, "fail-on", "lowest level of findings that gives exit code 1")
+	flags.VarP(&o.outputs, "output", "o", "`FORMAT[=FILE]`, standard output without FILE; may be given several times (default text): "+strings.Join(report.Formats(), ", "))
+	flags.StringVar(&o.sourceURL, "source-url", "", "`URL` of a file for links in reports, with {file} and {line} in it; in CI of GitHub and GitLab it is known")
+	flags.Var(&o.failOn, "fail-on", failOnUsage)
+	flags.Var(&o.levels, "level", levelUsage)
+	o.baseline.addFlags(cmd)
 	flags.BoolVarP(&o.verbose, "verbose", "v", false, "also what each listener that was found binds, and texts that were not understood, on standard error")
 	o.input.flags(flags)
 	o.input.renderFlags(flags)
@@ -57,6 +68,15 @@ kustomizations in them are rendered by helm and kustomize (or kubectl) where the
 }
 
 func (o *auditOptions) run(cmd *cobra.Command, args []string) error {
+	if err := o.outputs.check(); err != nil {
+		return err
+	}
+	if err := checkSourceURL(o.sourceURL); err != nil {
+		return err
+	}
+	if err := o.baseline.read(o.failOn.value); err != nil {
+		return err
+	}
 	policy := rules.DefaultPolicy("IPv6")
 	if o.policy != "" {
 		var err error
@@ -66,6 +86,9 @@ func (o *auditOptions) run(cmd *cobra.Command, args []string) error {
 		if policy.Cluster.Families == nil {
 			policy.Cluster.Families = []string{"IPv6"}
 		}
+	}
+	if err := o.levels.apply(policy); err != nil {
+		return err
 	}
 	in, err := o.input.list(cmd.Context(), args, o.namespace, cmd.InOrStdin())
 	if err != nil {
@@ -77,16 +100,23 @@ func (o *auditOptions) run(cmd *cobra.Command, args []string) error {
 	if o.verbose {
 		readings = cmd.ErrOrStderr()
 	}
+	set := rules.NewSetAt(policy, o.now)
 	r := report.New()
-	r.Brief = o.output.value == "text"
-	err = audit(cmd.Context(), r, in, rules.NewSet(policy), o.namespace, readings)
+	r.Brief = o.outputs.brief()
+	r.AddExceptions(o.policy, set)
+	o.baseline.use(r)
+	err = audit(cmd.Context(), r, in, set, o.namespace, readings)
 	in.progress.finish()
 	if err != nil {
 		return err
 	}
-	failOn, _ := rules.ParseLevel(o.failOn.value) // none is rules.None
+	failOn, changedFails := failLevel(o.failOn.value)
+	saveErr := o.baseline.save(cmd.ErrOrStderr(), r)
 	r.Finish(failOn)
-	if err := o.write(cmd, r, policy); err != nil {
+	if changedFails && r.Summary.Changed > 0 && r.Summary.ExitCode == 0 {
+		r.Summary.ExitCode = exitFindings
+	}
+	if err := errors.Join(o.write(cmd, in, r, policy, failOn), saveErr); err != nil {
 		return err
 	}
 	if r.Summary.ExitCode != 0 {
@@ -95,18 +125,39 @@ func (o *auditOptions) run(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-func (o *auditOptions) write(cmd *cobra.Command, r *report.Report, policy *rules.Policy) error {
-	w := cmd.OutOrStdout()
-	if o.output.value == "json" {
-		return writeError(r.WriteJSON(w))
+// write writes every report that was asked for, also where one of them cannot be written.
+func (o *auditOptions) write(cmd *cobra.Command, in *input, r *report.Report, policy *rules.Policy, failOn rules.Level) error {
+	if !o.outputs.tell("json") && !o.outputs.tell("yaml") { // which have the errors in them
+		for _, e := range r.Errors {
+			fmt.Fprintln(cmd.ErrOrStderr(), e.String())
+		}
+		if !policy.Cluster.IPv6Only() {
+			fmt.Fprintf(cmd.ErrOrStderr(), "sixgate: no rule is active: cluster.families of the policy is %v, not IPv6 only\n", policy.Cluster.Families)
+		}
 	}
-	for _, e := range r.Errors {
-		fmt.Fprintln(cmd.ErrOrStderr(), e.String())
+	dir, err := os.Getwd()
+	if err != nil {
+		return fmt.Errorf("find working directory: %w", err)
 	}
-	if !policy.Cluster.IPv6Only() {
-		fmt.Fprintf(cmd.ErrOrStderr(), "sixgate: no rule is active: cluster.families of the policy is %v, not IPv6 only\n", policy.Cluster.Families)
+	options := report.Options{Version: version(), FailOn: failOn, Dir: dir, Root: repository(dir), SourceURL: o.sourceURL, Rendered: in.rendered}
+	if options.SourceURL == "" {
+		options.SourceURL = sourceURL()
 	}
-	return writeError(r.WriteText(w, o.colored(w)))
+	var errs []error
+	for _, out := range o.outputs.orText() {
+		options := options
+		if out.file == "" {
+			w := cmd.OutOrStdout()
+			options.Color = colored(o.color, w)
+			errs = append(errs, writeError(r.Write(w, out.format, options)))
+			continue
+		}
+		options.Color = o.color.value == "always"
+		if err := out.write(func(w io.Writer) error { return r.Write(w, out.format, options) }); err != nil {
+			errs = append(errs, fmt.Errorf("write report %s: %w", out.file, cause(err)))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // writeReadings says what was read as a listener, so that a person sees what a clean answer is worth.
@@ -132,9 +183,9 @@ func writeError(err error) error {
 }
 
 // colored follows no-color.org.
-func (o *auditOptions) colored(w io.Writer) bool {
-	if o.color.value != "auto" {
-		return o.color.value == "always"
+func colored(when choice, w io.Writer) bool {
+	if when.value != "auto" {
+		return when.value == "always"
 	}
 	f, ok := w.(*os.File)
 	return ok && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && term.IsTerminal(int(f.Fd()))
@@ -163,14 +214,14 @@ func auditObject(r *report.Report, set *rules.Set, doc *manifest.Document, names
 	if !set.Knows(o.Group(), o.Kind(), "") {
 		return
 	}
-	shown := o.Namespace()
-	if shown == "" {
-		shown = namespace
-	}
-	req := rules.Request{Operation: rules.Create, Namespace: shown, Object: o}
-	if o.Group() == "" && o.Kind() == "Namespace" {
+	shown := cmp.Or(o.Namespace(), namespace)
+	req := rules.Request{Operation: rules.Create, Namespace: shown, Object: o, Audit: true}
+	switch {
+	case o.Group() == "" && o.Kind() == "Namespace":
 		// The API server puts the name of a Namespace into the request (apiserver, endpoints/handlers/create.go).
 		shown, req.Namespace = "", o.Name()
+	case set.ClusterScoped(o.Group(), o.Kind()):
+		shown, req.Namespace = "", ""
 	}
 	active, skipped := set.Rules(&req)
 	if len(active)+len(skipped) == 0 {
@@ -178,12 +229,15 @@ func auditObject(r *report.Report, set *rules.Set, doc *manifest.Document, names
 		return
 	}
 	at := report.Where(doc, shown)
+	r.SeeException(req.Namespace, o)
+	indexed := req
+	indexed.Index = index
 	for _, s := range skipped {
-		r.Skipped = append(r.Skipped, report.Skipped{At: at, Rule: s.Rule, Reason: s.Reason})
+		r.AddSkipped(at, s, len(s.Active.Findings(&indexed)))
 	}
 
 	admission := req
-	admission.Object = o.Copy()
+	admission.Object, admission.Audit = o.Copy(), false
 	mutated := mutate.Apply(set, &admission)
 	verdict := validate.Judge(set, &admission)
 	outcome := report.Clean
@@ -195,13 +249,18 @@ func auditObject(r *report.Report, set *rules.Set, doc *manifest.Document, names
 	case len(mutated.Refused)+len(verdict.Warned) > 0:
 		outcome = report.Warned
 	}
-	r.AddObject(at, doc, outcome, mutated.Changed, mutated.Patch)
+	unseen := set.Unseen(o.Group(), o.Kind()) // then it has the outcome of its findings
 
 	req.Index = index
 	for _, rule := range active {
 		for _, f := range rule.Findings(&req) {
 			if f.Level < rules.Warn {
 				continue
+			}
+			if unseen && f.Level == rules.Deny {
+				outcome = report.Denied
+			} else if unseen && outcome == report.Clean {
+				outcome = report.Warned
 			}
 			by := report.Nobody
 			switch {
@@ -214,4 +273,5 @@ func auditObject(r *report.Report, set *rules.Set, doc *manifest.Document, names
 			r.AddFinding(at, doc, f, by)
 		}
 	}
+	r.AddObject(at, doc, outcome, mutated.Changed, mutated.Patch)
 }

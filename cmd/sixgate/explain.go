@@ -13,12 +13,10 @@ import (
 
 func newExplain() *cobra.Command {
 	return &cobra.Command{
-		Use:   "explain [RULE]",
-		Short: "List the rules, or explain one",
-		Args:  cobra.MaximumNArgs(1),
-		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-			return rules.IDs(), cobra.ShellCompDirectiveNoFileComp
-		},
+		Use:               "explain [RULE]",
+		Short:             "List the rules, or explain one",
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: completeRule,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return listRules(cmd.OutOrStdout())
@@ -31,6 +29,17 @@ func newExplain() *cobra.Command {
 			return fmt.Errorf("unknown rule %q%s", args[0], hint(cmd, args[0], rules.IDs()))
 		},
 	}
+}
+
+// completeRule offers the rules, with what shells show beside them.
+func completeRule(_ *cobra.Command, args []string, word string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	var out []cobra.Completion
+	for _, r := range rules.All() {
+		if len(args) == 0 && strings.HasPrefix(r.ID, word) {
+			out = append(out, cobra.CompletionWithDesc(r.ID, r.Title))
+		}
+	}
+	return out, cobra.ShellCompDirectiveNoFileComp
 }
 
 func listRules(w io.Writer) error {

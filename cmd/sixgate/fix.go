@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/rogpeppe/go-internal/diff"
 	"github.com/spf13/cobra"
@@ -21,13 +23,19 @@ import (
 
 type fixOptions struct {
 	policy, namespace       string
+	failOn                  choice
 	diff, dryRun, additions bool
+	levels                  ruleLevels
+	now                     func() time.Time
 	input                   inputOptions
 }
 
+// newFixFailOn is for levels of what is left: what would only be changed is repaired.
+func newFixFailOn() choice { return choice{"deny", []string{"deny", "warn", "none"}} }
+
 // newFix returns the command; program is the name that its examples use.
-func newFix(program string) *cobra.Command {
-	o := fixOptions{input: inputOptions{noRender: true, repairs: true}}
+func newFix(program string, now func() time.Time) *cobra.Command {
+	o := fixOptions{failOn: newFixFailOn(), now: now, input: inputOptions{noRender: true, repairs: true}}
 	cmd := &cobra.Command{
 		Use:   "fix FILE|DIR|-...",
 		Short: "Repair manifests for an IPv6-only cluster, in place",
@@ -41,20 +49,23 @@ the cluster, and is left to the webhook unless --additions is given.
 
 A repair that cannot be written into the text, as where a value comes from an alias, is printed as a JSON patch with the reason.
 
-Exit codes: 0 no finding at level deny is left, 1 there is one, 3 could not run, or could not read or write everything.`,
+Exit codes: 0 no finding at or above --fail-on is left, 1 there is one, 3 could not run, or could not read or write everything.`,
 		Example: "  " + program + " fix --diff deploy/\n" +
 			"  " + program + " fix deploy/ service.yaml\n" +
 			"  helm template shop | " + program + " fix - | kubectl apply -f -",
-		Args: atLeastOne(`a file, a folder, or "-" for standard input`),
-		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, args) },
+		Args:              atLeastOne(`a file, a folder, or "-" for standard input`),
+		ValidArgsFunction: completeFiles("yaml", "yml", "json"),
+		RunE:              func(cmd *cobra.Command, args []string) error { return o.run(cmd, args) },
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&o.policy, "policy", "", "policy `FILE`; none: the default policy, for a cluster with IPv6 only")
 	flags.StringVarP(&o.namespace, "namespace", "n", "default", "`NAMESPACE` of objects that name none")
+	flags.Var(&o.levels, "level", levelUsage)
 	flags.BoolVar(&o.diff, "diff", false, "print a unified diff and write nothing")
 	flags.BoolVar(&o.dryRun, "dry-run", false, "list what would be repaired and write nothing")
 	flags.BoolVar(&o.additions, "additions", false, "also write what the webhook adds when an object is created")
 	o.input.flags(flags)
+	flags.Var(&o.failOn, "fail-on", "lowest level of findings left that gives exit code 1")
 	cmd.MarkFlagsMutuallyExclusive("diff", "dry-run")
 	return cmd
 }
@@ -88,6 +99,9 @@ func (o *fixOptions) run(cmd *cobra.Command, args []string) error {
 			policy.Cluster.Families = []string{"IPv6"}
 		}
 	}
+	if err := o.levels.apply(policy); err != nil {
+		return err
+	}
 	var stdin bytes.Buffer
 	in, err := o.input.list(cmd.Context(), args, o.namespace, io.TeeReader(cmd.InOrStdin(), &stdin))
 	if err != nil {
@@ -111,7 +125,7 @@ func (o *fixOptions) run(cmd *cobra.Command, args []string) error {
 	if !policy.Cluster.IPv6Only() {
 		fmt.Fprintf(stderr, "sixgate: no rule is active: cluster.families of the policy is %v, not IPv6 only\n", policy.Cluster.Families)
 	}
-	files := o.fix(in, rules.NewSet(policy))
+	files := o.fix(in, rules.NewSetAt(policy, o.now))
 
 	// What is meant for people goes to standard error where standard output is a diff or the repaired stream.
 	write := !o.diff && !o.dryRun
@@ -150,11 +164,11 @@ func (o *fixOptions) run(cmd *cobra.Command, args []string) error {
 			return err
 		}
 	}
-	denied, err := o.summarize(people, files, policy.Cluster.IPv6Only())
+	failed, err := o.summarize(people, files, policy.Cluster.IPv6Only())
 	if err != nil {
 		return writeError(err)
 	}
-	if code == 0 && denied {
+	if code == 0 && failed {
 		code = exitFindings
 	}
 	if code != 0 {
@@ -249,7 +263,7 @@ func (o *fixOptions) repair(set *rules.Set, doc *manifest.Document, index *rules
 
 // request is the creation of an object, as the audit judges it.
 func (o *fixOptions) request(object *rules.Object, index *rules.Index) *rules.Request {
-	req := &rules.Request{Operation: rules.Create, Namespace: object.Namespace(), Object: object, Index: index}
+	req := &rules.Request{Operation: rules.Create, Namespace: object.Namespace(), Object: object, Index: index, Audit: true}
 	switch {
 	case object.Group() == "" && object.Kind() == "Namespace":
 		req.Namespace = object.Name()
@@ -274,8 +288,9 @@ func (o *fixOptions) left(set *rules.Set, object *rules.Object, index *rules.Ind
 	return out
 }
 
-// summarize lists what was repaired and what is left, and reports whether something at level deny is.
-func (o *fixOptions) summarize(w io.Writer, files []*fixedFile, active bool) (denied bool, err error) {
+// summarize lists what was repaired and what is left, and reports whether something at --fail-on or above is.
+func (o *fixOptions) summarize(w io.Writer, files []*fixedFile, active bool) (failed bool, err error) {
+	failOn, _ := rules.ParseLevel(o.failOn.value) // none is rules.None
 	var b strings.Builder
 	repaired, changed, left := 0, 0, 0
 	verb := "repaired"
@@ -305,8 +320,8 @@ func (o *fixOptions) summarize(w io.Writer, files []*fixedFile, active bool) (de
 		for _, r := range f.repairs {
 			for _, l := range r.left {
 				left++
-				denied = denied || l.Level >= rules.Deny
-				who := r.doc.Object.Kind() + " " + r.doc.Object.Name()
+				failed = failed || failOn != rules.None && l.Level >= failOn
+				who := strings.TrimSuffix(r.doc.Object.Kind()+" "+r.doc.Object.Name(), " ")
 				b.WriteString(report.Printable(fmt.Sprintf("%s: %s: %s: %s", f.name, l.Level, who, l.String())) + "\n")
 			}
 		}
@@ -331,7 +346,7 @@ func (o *fixOptions) summarize(w io.Writer, files []*fixedFile, active bool) (de
 		b.WriteString("\n")
 	}
 	_, err = io.WriteString(w, b.String())
-	return denied, err
+	return failed, err
 }
 
 func plural(n int, noun string) string {
@@ -405,7 +420,15 @@ func writeFile(name string, before, after []byte) error {
 	return replaceFile(path, after, info.Mode().Perm())
 }
 
-func replaceFile(path string, data []byte, perm os.FileMode) (err error) {
+func replaceFile(path string, data []byte, perm os.FileMode) error {
+	return replaceWith(path, perm, func(w io.Writer) error {
+		_, err := w.Write(data)
+		return err
+	})
+}
+
+// replaceWith replaces a file as a whole by what write writes, or not at all.
+func replaceWith(path string, perm os.FileMode, write func(io.Writer) error) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), ".sixgate-*")
 	if err != nil {
 		return err
@@ -415,8 +438,8 @@ func replaceFile(path string, data []byte, perm os.FileMode) (err error) {
 			err = errors.Join(err, os.Remove(f.Name()))
 		}
 	}()
-	_, err = f.Write(data)
-	err = errors.Join(err, f.Chmod(perm))
+	b := bufio.NewWriter(f)
+	err = errors.Join(write(b), b.Flush(), f.Chmod(perm))
 	if err == nil {
 		err = f.Sync()
 	}

@@ -55,6 +55,7 @@ type input struct {
 	namespace string // of charts that are rendered
 	seen      map[string]bool
 	spools    []*spool
+	folders   map[string]bool // that were rendered
 
 	kustomizations []*tree
 	notes          map[string]bool
@@ -70,7 +71,7 @@ func (o *inputOptions) list(ctx context.Context, args []string, namespace string
 			return nil, fmt.Errorf("--exclude %q is no glob; close its brackets, or put \\ in front of them", g)
 		}
 	}
-	in := &input{seen: map[string]bool{}, notes: map[string]bool{}, options: o, namespace: namespace}
+	in := &input{seen: map[string]bool{}, folders: map[string]bool{}, notes: map[string]bool{}, options: o, namespace: namespace}
 	for i, arg := range args {
 		if ctx.Err() != nil {
 			return nil, errors.New("interrupted")

@@ -28,7 +28,17 @@ import (
 var update = flag.Bool("update", false, "rewrite the expected output of the scripts and of docs/audit-json.md")
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"sixgate": main, "kubectl-sixgate": main})
+	programs := map[string]func(){"sixgate": main, "kubectl-sixgate": main}
+	for _, day := range []string{"2027-03-01", "2027-03-02"} { // sixgate on that day, for exceptions that end
+		programs["sixgate-"+day] = func() {
+			now, err := time.Parse(time.DateOnly, day)
+			if err != nil {
+				panic(err)
+			}
+			os.Exit(runAt(context.Background(), func() time.Time { return now }, os.Args, os.Stdin, os.Stdout, os.Stderr))
+		}
+	}
+	testscript.Main(m, programs)
 }
 
 func TestScripts(t *testing.T) {
@@ -163,7 +173,7 @@ type badWriter struct{}
 func (badWriter) Write([]byte) (int, error) { return 0, errors.New("no space left on device") }
 
 func TestFullDisk(t *testing.T) {
-	for _, format := range []string{"text", "json"} {
+	for _, format := range report.Formats() {
 		var errs bytes.Buffer
 		code := run(t.Context(), []string{"sixgate", "audit", "-o", format, "-"}, strings.NewReader(goodService), badWriter{}, &errs)
 		if want := "sixgate: write report: no space left on device\n"; code != exitError || errs.String() != want {

@@ -27,6 +27,7 @@ import (
 	"k8s.io/streaming/pkg/httpstream"
 	"k8s.io/utils/ptr"
 
+	"github.com/sixgate/sixgate/cmd/internal/live"
 	"github.com/sixgate/sixgate/pkg/report"
 	"github.com/sixgate/sixgate/pkg/sockets"
 )
@@ -119,20 +120,11 @@ func (o *probeOptions) probeCluster(ctx context.Context, r *probeReport, names [
 
 // connect reads the kubeconfig as kubectl does. The namespace is "" for all.
 func (o *probeOptions) connect(notes io.Writer) (*prober, string, error) {
-	rules := clientcmd.NewDefaultClientConfigLoadingRules()
-	rules.ExplicitPath = o.kubeconfig
-	overrides := &clientcmd.ConfigOverrides{CurrentContext: o.context}
-	overrides.Context.Namespace = o.namespace
-	loader := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, overrides)
-	config, err := loader.ClientConfig()
-	if clientcmd.IsEmptyConfig(err) {
+	config, namespace, err := live.LoadConfig(o.kubeconfig, o.context, o.namespace)
+	if clientcmd.IsEmptyConfig(errors.Unwrap(err)) {
 		return nil, "", errors.New("read kubeconfig: there is none; name one with --kubeconfig, or read this machine with --pid or --proc")
 	} else if err != nil {
-		return nil, "", fmt.Errorf("read kubeconfig: %w", err)
-	}
-	namespace, _, err := loader.Namespace()
-	if err != nil {
-		return nil, "", fmt.Errorf("read kubeconfig: %w", err)
+		return nil, "", err
 	}
 	if o.allNamespaces {
 		namespace = ""

@@ -273,7 +273,24 @@ func (in *input) run(ctx context.Context, name, program string, args ...string) 
 	}
 	in.spools = append(in.spools, s)
 	in.sources = append(in.sources, source{name: name, size: s.size(), open: s.open})
+	in.folders[name] = true
 	return nil
+}
+
+// rendered tells whether a source is what was rendered of a folder, and what to open then: the template, where a file of the folder
+// is it, else the folder.
+func (in *input) rendered(folder, template string) (file string, ok bool) {
+	if !in.folders[folder] {
+		return "", false
+	}
+	// Helm writes the name of the chart in front, not that of its folder.
+	if _, rel, ok := strings.Cut(template, "/"); ok && filepath.IsLocal(filepath.FromSlash(rel)) {
+		name := filepath.Join(folder, filepath.FromSlash(rel))
+		if info, err := os.Stat(name); err == nil && info.Mode().IsRegular() {
+			return name, true
+		}
+	}
+	return folder, true
 }
 
 // A tail keeps the last bytes that were written to it.

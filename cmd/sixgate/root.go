@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -14,8 +15,8 @@ import (
 	"github.com/sixgate/sixgate/pkg/rules"
 )
 
-// newRoot returns the command tree; program is the path by which it was started.
-func newRoot(program string) *cobra.Command {
+// newRoot returns the command tree; program is the path by which it was started, now is the clock by which exceptions end.
+func newRoot(program string, now func() time.Time) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "sixgate",
 		Short: "Find what fails on an IPv6-only Kubernetes cluster",
@@ -30,9 +31,41 @@ Exit codes: 0 nothing found, 1 findings at or above --fail-on, 3 could not run o
 		name = "kubectl sixgate"
 		root.Annotations[cobra.CommandDisplayNameAnnotation] = name
 	}
-	group(root, newAudit(name), newFix(name), newExplain(), newPolicy(), newProbe(name), newVersion())
+	group(root, newAudit(name, now), newFix(name, now), newKRM(name, now), newDiff(name, now), newExplain(), newPolicy(name, now), newProbe(name),
+		newExport(name), newMan(), newVersion())
 	root.SetFlagErrorFunc(flagError)
+	completeFlags(root)
 	return root
+}
+
+// completeFlags tells shells the words that flags take; a flag for a FILE is left to them.
+func completeFlags(cmd *cobra.Command) {
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		complete := cobra.NoFileCompletions
+		what, _ := pflag.UnquoteUsage(f)
+		v, ok := f.Value.(interface{ words() []string })
+		switch {
+		case ok:
+			complete = cobra.FixedCompletions(v.words(), cobra.ShellCompDirectiveNoFileComp)
+		case f.Name == "policy":
+			complete = completeFiles("yaml", "yml")
+		case what == "FILE":
+			return
+		case what == "DIR":
+			complete = cobra.FixedCompletions(nil, cobra.ShellCompDirectiveFilterDirs)
+		}
+		if _, own := cmd.GetFlagCompletionFunc(f.Name); !own {
+			cobra.CheckErr(cmd.RegisterFlagCompletionFunc(f.Name, complete)) // fails for flags of others only
+		}
+	})
+	for _, c := range cmd.Commands() {
+		completeFlags(c)
+	}
+}
+
+// completeFiles offers files by their extension, and folders.
+func completeFiles(extensions ...string) cobra.CompletionFunc {
+	return cobra.FixedCompletions(extensions, cobra.ShellCompDirectiveFilterFileExt)
 }
 
 // group makes a command whose work is done by others: alone it prints its help.
@@ -85,8 +118,9 @@ type choice struct {
 	allowed []string
 }
 
-func (c *choice) String() string { return c.value }
-func (c *choice) Type() string   { return strings.Join(c.allowed, "|") }
+func (c *choice) String() string  { return c.value }
+func (c *choice) words() []string { return c.allowed }
+func (c *choice) Type() string    { return strings.Join(c.allowed, "|") }
 
 func (c *choice) Set(s string) error {
 	if !slices.Contains(c.allowed, s) {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"slices"
 	"sync"
@@ -13,11 +12,9 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
-	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
+	"github.com/sixgate/sixgate/cmd/internal/live"
 	"github.com/sixgate/sixgate/pkg/rules"
 )
 
@@ -108,7 +105,7 @@ func (k *policyKeeper) reload() {
 func (k *policyKeeper) readFamilies(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	families, err := serviceFamilies(ctx, k.client)
+	families, _, err := live.ServiceFamilies(ctx, k.client.CoreV1().RESTClient())
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if err != nil {
@@ -154,44 +151,4 @@ func (k *policyKeeper) Ready() error {
 		return fmt.Errorf("families of the cluster's Services: %w", k.err)
 	}
 	return nil
-}
-
-// serviceFamilies reads the families that Services can have, primary first: from the ServiceCIDR that the API server makes of
-// its own flags. Other ServiceCIDRs add addresses, never a family. An API server before v1.33 has none; its own Service tells
-// the primary family only, so IPv6 there is no proof that the cluster is not dual-stack.
-//
-// Source: kube-apiserver v1.37, pkg/controlplane/controller/defaultservicecidr.
-func serviceFamilies(ctx context.Context, client kubernetes.Interface) ([]string, error) {
-	cidr, err := client.NetworkingV1().ServiceCIDRs().Get(ctx, "kubernetes", metav1.GetOptions{})
-	if err == nil {
-		var families []string
-		for _, c := range cidr.Spec.CIDRs {
-			if p, err := netip.ParsePrefix(c); err == nil {
-				families = append(families, familyOf(p.Addr()))
-			}
-		}
-		return families, nil
-	}
-	if !apierrors.IsNotFound(err) {
-		return nil, fmt.Errorf("get ServiceCIDR kubernetes: %w", err)
-	}
-	svc, err := client.CoreV1().Services("default").Get(ctx, "kubernetes", metav1.GetOptions{})
-	if err != nil {
-		return nil, fmt.Errorf("get Service default/kubernetes: %w", err)
-	}
-	return ownServiceFamilies(svc)
-}
-
-func ownServiceFamilies(svc *corev1.Service) ([]string, error) {
-	if len(svc.Spec.IPFamilies) == 0 || svc.Spec.IPFamilies[0] != corev1.IPv4Protocol {
-		return nil, errors.New("this API server has no ServiceCIDR kubernetes and may be dual-stack; set cluster.families in the policy")
-	}
-	return []string{"IPv4"}, nil
-}
-
-func familyOf(a netip.Addr) string {
-	if a.Is4() {
-		return "IPv4"
-	}
-	return "IPv6"
 }

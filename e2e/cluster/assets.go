@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -58,21 +59,59 @@ func FindAssets(ctx context.Context, progress io.Writer) (Assets, error) {
 	if assets, err := assetsIn(dir); err == nil {
 		return assets, nil
 	}
-	if err := os.MkdirAll(cache, 0o755); err != nil {
-		return Assets{}, fmt.Errorf("create cache: %w", err)
-	}
-	unlock, err := lock(ctx, dir+".lock", progress)
+	// kubectl refuses to parse a server version that was not set at link time.
+	const stamp = "k8s.io/component-base/version."
+	major, minor, _ := strings.Cut(strings.TrimPrefix(kubernetes, "v"), ".")
+	minor, _, _ = strings.Cut(minor, ".")
+	ldflags := fmt.Sprintf("-s -w -X %[1]sgitVersion=%[2]s -X %[1]sgitMajor=%[3]s -X %[1]sgitMinor=%[4]s", stamp, kubernetes, major, minor)
+	err = build(ctx, root, dir, []program{
+		{"etcd", etcd, "tools/etcd", etcdModule, "-s -w"},
+		{"kube-apiserver", kubernetes, "tools/kubernetes", kubernetesModule + "/cmd/kube-apiserver", ldflags},
+		{"kubectl", kubernetes, "tools/kubernetes", kubernetesModule + "/cmd/kubectl", ldflags},
+		{"kube-controller-manager", kubernetes, "tools/kubernetes", kubernetesModule + "/cmd/kube-controller-manager", ldflags},
+	}, progress)
 	if err != nil {
-		return Assets{}, err
-	}
-	defer unlock()
-	if assets, err := assetsIn(dir); err == nil { // another process built them while we waited
-		return assets, nil
-	}
-	if err := build(ctx, root, dir, kubernetes, etcd, progress); err != nil {
 		return Assets{}, fmt.Errorf("%w; or set KUBEBUILDER_ASSETS to a directory with kube-apiserver, etcd and kubectl", err)
 	}
 	return assetsIn(dir)
+}
+
+// Tools are the paths of programs that call Sixgate.
+type Tools struct{ Helm3, Helm4, Kustomize string }
+
+// FindTools returns the programs at the versions that the modules in tools name, from the same cache as FindAssets; it builds
+// those that are missing, which takes some minutes and the Go module proxy.
+func FindTools(ctx context.Context, progress io.Writer) (Tools, error) {
+	root, err := findRoot()
+	if err != nil {
+		return Tools{}, err
+	}
+	cache, err := cacheDir()
+	if err != nil {
+		return Tools{}, err
+	}
+	find := func(name, module, pkg string) string {
+		if err != nil {
+			return ""
+		}
+		folder := filepath.Join("tools", name)
+		var version string
+		if version, err = moduleVersion(filepath.Join(root, folder, "go.mod"), module); err != nil {
+			return ""
+		}
+		dir := filepath.Join(cache, name+"-"+version)
+		path := filepath.Join(dir, name)
+		if _, statErr := os.Stat(path); statErr != nil {
+			err = build(ctx, root, dir, []program{{name, version, folder, module + pkg, "-s -w"}}, progress)
+		}
+		return path
+	}
+	t := Tools{
+		Helm3:     find("helm3", "helm.sh/helm/v3", "/cmd/helm"),
+		Helm4:     find("helm4", "helm.sh/helm/v4", "/cmd/helm"),
+		Kustomize: find("kustomize", "sigs.k8s.io/kustomize/kustomize/v5", ""),
+	}
+	return t, err
 }
 
 func assetsIn(dir string) (Assets, error) {
@@ -156,7 +195,7 @@ func lock(ctx context.Context, path string, progress io.Writer) (unlock func(), 
 			return nil, fmt.Errorf("lock %s: %w", path, err)
 		}
 		if !told {
-			fmt.Fprintf(progress, "waiting for another process that builds the control plane (%s)\n", path)
+			fmt.Fprintf(progress, "waiting for another process that builds components (%s)\n", path)
 		}
 		select {
 		case <-ctx.Done():
@@ -167,40 +206,44 @@ func lock(ctx context.Context, path string, progress io.Writer) (unlock func(), 
 	}
 }
 
-// build puts the binaries into dir, all or none.
-func build(ctx context.Context, root, dir, kubernetes, etcd string, progress io.Writer) error {
+// A program is built from a package, in the module of a folder that pins its version.
+type program struct{ name, version, module, pkg, ldflags string }
+
+// build puts the binaries into dir, all or none, unless another process has done so while we waited for it.
+func build(ctx context.Context, root, dir string, programs []program, progress io.Writer) error {
 	if _, err := exec.LookPath("go"); err != nil {
-		return errors.New("build control plane: no go command in PATH; install Go")
+		return errors.New("build components: no go command in PATH; install Go")
+	}
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+		return fmt.Errorf("create cache: %w", err)
+	}
+	unlock, err := lock(ctx, dir+".lock", progress)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if !slices.ContainsFunc(programs, func(p program) bool { _, err := os.Stat(filepath.Join(dir, p.name)); return err != nil }) {
+		return nil
 	}
 	stale, err := filepath.Glob(dir + ".tmp-*") // of a build that was killed
 	if err != nil {
-		return fmt.Errorf("build control plane: %w", err)
+		return fmt.Errorf("build components: %w", err)
 	}
 	for _, old := range stale {
 		if err := os.RemoveAll(old); err != nil {
-			return fmt.Errorf("build control plane: %w", err)
+			return fmt.Errorf("build components: %w", err)
 		}
 	}
 	tmp, err := os.MkdirTemp(filepath.Dir(dir), filepath.Base(dir)+".tmp-*")
 	if err != nil {
-		return fmt.Errorf("build control plane: %w", err)
+		return fmt.Errorf("build components: %w", err)
 	}
 	defer os.RemoveAll(tmp)
 	if err := os.Chmod(tmp, 0o755); err != nil {
-		return fmt.Errorf("build control plane: %w", err)
+		return fmt.Errorf("build components: %w", err)
 	}
 
-	// kubectl refuses to parse a server version that was not set at link time.
-	const stamp = "k8s.io/component-base/version."
-	major, minor, _ := strings.Cut(strings.TrimPrefix(kubernetes, "v"), ".")
-	minor, _, _ = strings.Cut(minor, ".")
-	ldflags := fmt.Sprintf("-s -w -X %[1]sgitVersion=%[2]s -X %[1]sgitMajor=%[3]s -X %[1]sgitMinor=%[4]s", stamp, kubernetes, major, minor)
-	for _, b := range []struct{ name, version, module, pkg, ldflags string }{
-		{"etcd", etcd, "tools/etcd", etcdModule, "-s -w"},
-		{"kube-apiserver", kubernetes, "tools/kubernetes", kubernetesModule + "/cmd/kube-apiserver", ldflags},
-		{"kubectl", kubernetes, "tools/kubernetes", kubernetesModule + "/cmd/kubectl", ldflags},
-		{"kube-controller-manager", kubernetes, "tools/kubernetes", kubernetesModule + "/cmd/kube-controller-manager", ldflags},
-	} {
+	for _, b := range programs {
 		fmt.Fprintf(progress, "building %s %s (once, it takes minutes) ... ", b.name, b.version)
 		start := time.Now()
 		// readonly, whatever GOFLAGS says: a build must not change files of the clone.
@@ -222,7 +265,7 @@ func build(ctx context.Context, root, dir, kubernetes, etcd string, progress io.
 	}
 	if err := os.Rename(tmp, dir); err != nil {
 		// An incomplete directory that we did not write is in the way; leave it to its owner.
-		return fmt.Errorf("store control plane: %w; remove %s", err, dir)
+		return fmt.Errorf("store components: %w; remove %s", err, dir)
 	}
 	return nil
 }

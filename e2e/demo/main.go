@@ -48,6 +48,9 @@ func main() {
 		}
 	}
 	if *prepare {
+		if _, err := cluster.FindTools(ctx, os.Stdout); err != nil {
+			os.Exit(exit(err))
+		}
 		return
 	}
 	os.Exit(cluster.Main(func() int { return exit(run(ctx)) }))

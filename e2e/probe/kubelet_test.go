@@ -54,6 +54,7 @@ func newKubelet(t *testing.T, address string) *kubelet {
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/exec/{namespace}/{pod}/{container}", k.exec)
+	mux.HandleFunc("/portForward/{namespace}/{pod}", k.portForward)
 	mux.HandleFunc("GET /containerLogs/{namespace}/{pod}/{container}", k.log)
 	k.Server = &httptest.Server{Listener: listener, Config: &http.Server{Handler: mux, ReadHeaderTimeout: time.Minute}}
 	k.StartTLS()
@@ -88,7 +89,21 @@ func (k *kubelet) exec(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	u, err := url.Parse(answer.Url)
+	k.lead(w, r, answer.Url)
+}
+
+// portForward does the same.
+func (k *kubelet) portForward(w http.ResponseWriter, r *http.Request) {
+	answer, err := k.streaming.GetPortForward(&runtimeapi.PortForwardRequest{PodSandboxId: r.PathValue("namespace") + "/" + r.PathValue("pod")})
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	k.lead(w, r, answer.Url)
+}
+
+func (k *kubelet) lead(w http.ResponseWriter, r *http.Request, to string) {
+	u, err := url.Parse(to)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
@@ -149,6 +164,21 @@ func (containers) Attach(context.Context, string, io.Reader, io.WriteCloser, io.
 	return errors.New("attach: not served")
 }
 
-func (containers) PortForward(context.Context, string, int32, io.ReadWriteCloser) error {
-	return errors.New("port forward: not served")
+// PortForward dials localhost, as runtimes do; these pods have the network of the test.
+func (containers) PortForward(ctx context.Context, _ string, port int32, stream io.ReadWriteCloser) error {
+	defer stream.Close()
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", net.JoinHostPort("::1", strconv.Itoa(int(port))))
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	go func() {
+		_, _ = io.Copy(conn, stream) // it ends with the connection
+		conn.Close()
+	}()
+	_, err = io.Copy(stream, conn)
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
 }

@@ -1,7 +1,7 @@
 //go:build e2e
 
 // Package probe_test holds `sixgate probe` against processes that really listen, each in a network namespace of its own as a pod's are:
-// through /proc, and through the exec of a real API server.
+// through /proc, and through the exec of a real API server; and `sixgate policy --cluster` against the objects of one.
 package probe_test
 
 import (
@@ -128,8 +128,14 @@ type result struct {
 	code     int
 }
 
-// sixgate runs the built program.
+// sixgate probes with the built program.
 func sixgate(t *testing.T, kubeconfig string, args ...string) result {
+	t.Helper()
+	return command(t, kubeconfig, append([]string{"probe"}, args...)...)
+}
+
+// command runs the built program.
+func command(t *testing.T, kubeconfig string, args ...string) result {
 	t.Helper()
 	root, err := cluster.Root()
 	if err != nil {
@@ -137,7 +143,7 @@ func sixgate(t *testing.T, kubeconfig string, args ...string) result {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, filepath.Join(root, "bin/sixgate"), append([]string{"probe"}, args...)...)
+	cmd := exec.CommandContext(ctx, filepath.Join(root, "bin/sixgate"), args...)
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig, "HOME="+t.TempDir())
 	var out, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &stderr

@@ -3,7 +3,7 @@ package listen
 import "strings"
 
 // The components of Kubernetes are written in Go, so 0.0.0.0 is both families. kube-proxy's bindAddress is bound by nothing.
-// etcd of kubeadm binds localAPIEndpoint.advertiseAddress.
+// localAPIEndpoint.advertiseAddress of kubeadm, which its etcd binds, is judged with all that an API server publishes.
 
 func componentFile(f File) []Listener {
 	var out []Listener
@@ -17,15 +17,6 @@ func componentFile(f File) []Listener {
 		}
 		if ok {
 			out = append(out, n.listener(field+": "+n.str(), host, p, golang.family(host)).orElse(giveIPv6))
-		}
-	}
-	advertise := func(n yamlNode) {
-		before := len(out)
-		scalar(n, "advertiseAddress", "2379", false)
-		for i := range out[before:] {
-			if l := &out[before+i]; l.Fault != None {
-				l.Doubt = "etcd is external"
-			}
 		}
 	}
 	extra := func(n yamlNode) {
@@ -52,10 +43,6 @@ func componentFile(f File) []Listener {
 			scalar(doc.get("healthzBindAddress"), "healthzBindAddress", "10256", true)
 			scalar(doc.get("metricsBindAddress"), "metricsBindAddress", "10249", true)
 		case group != "kubeadm.k8s.io":
-		case kind == "InitConfiguration":
-			advertise(doc.get("localAPIEndpoint", "advertiseAddress"))
-		case kind == "JoinConfiguration":
-			advertise(doc.get("controlPlane", "localAPIEndpoint", "advertiseAddress"))
 		case kind == "ClusterConfiguration":
 			for _, component := range []string{"apiServer", "controllerManager", "scheduler"} {
 				extra(doc.get(component, "extraArgs"))
@@ -97,10 +84,8 @@ func componentCases() []Case {
 	kubelet := "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nclusterDNS: [10.96.0.10]\n"
 	proxy := "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nclusterCIDR: 10.0.0.0/8\n"
 	cluster := "apiVersion: kubeadm.k8s.io/v1beta4\nkind: ClusterConfiguration\n"
-	initial := c("init.yaml", "apiVersion: kubeadm.k8s.io/v1beta4\nkind: InitConfiguration\nlocalAPIEndpoint:\n  advertiseAddress: 10.1.2.3\n", "2379", IPv4)
-	initial.Doubt = true
 	return []Case{
-		initial, c("kubelet", kubelet+"address: 10.1.2.3\n", "10250", IPv4), c("kubelet", kubelet+"address: 0.0.0.0\n", "10250", Dual), c("kubelet", kubelet+"healthzBindAddress: 127.0.0.1\n", "10248", Loopback),
+		c("kubelet", kubelet+"address: 10.1.2.3\n", "10250", IPv4), c("kubelet", kubelet+"address: 0.0.0.0\n", "10250", Dual), c("kubelet", kubelet+"healthzBindAddress: 127.0.0.1\n", "10248", Loopback),
 		c("config.conf", proxy+"bindAddress: 10.1.2.3\n", "10256", Unknown), c("config.conf", proxy+"healthzBindAddress: 10.1.2.3:10256\n", "10256", IPv4), c("config.conf", proxy+"metricsBindAddress: 0.0.0.0:10249\n", "10249", Dual),
 		c("ClusterConfiguration", cluster+"apiServer:\n  extraArgs:\n  - name: bind-address\n    value: 10.1.2.3\n", "6443", IPv4),
 		c("ClusterConfiguration", cluster+"controllerManager:\n  extraArgs:\n    bind-address: 0.0.0.0\n", "10257", Dual),

@@ -1,9 +1,13 @@
-// Package report is what an audit found, and how it is written: as text for people and as JSON for programs. The JSON is a
-// contract: docs/audit-json.md.
+// Package report is what an audit found, and how it is written: for people, for programs and for the systems that people
+// read findings in. docs/audit.md has the formats; the JSON is a contract: docs/audit-json.md.
 package report
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"path/filepath"
 	"slices"
 
 	"gomodules.xyz/jsonpatch/v2"
@@ -26,58 +30,72 @@ const (
 	Clean   = "clean"
 )
 
-// A Report is the result of one audit.
+// A Report is the result of one audit. The jsonschema tags are the descriptions of docs/schema/report-v1.json.
 type Report struct {
-	APIVersion string    `json:"apiVersion"`
-	Kind       string    `json:"kind"`
-	Findings   []Finding `json:"findings"`
-	Objects    []Object  `json:"objects"` // those that rules look at
-	Skipped    []Skipped `json:"skipped"`
-	Errors     []Error   `json:"errors"`
-	Summary    Summary   `json:"summary"`
+	APIVersion string      `json:"apiVersion" jsonschema:"version of this format"`
+	Kind       string      `json:"kind" jsonschema:"AuditReport"`
+	Findings   []Finding   `json:"findings" jsonschema:"faults of level warn or deny in the objects as they are written, sorted by file, line and column"`
+	Known      []Finding   `json:"known" jsonschema:"what would be findings if the baseline did not have them"`
+	Gone       []Gone      `json:"gone" jsonschema:"entries of the baseline that were not found"`
+	Objects    []Object    `json:"objects" jsonschema:"what the webhook does with each object that a rule looks at, when it is created"`
+	Skipped    []Skipped   `json:"skipped" jsonschema:"rules that did not look at an object, because somebody said so"`
+	Exceptions []Exception `json:"exceptions" jsonschema:"exceptions of the policy, and what they were good for"`
+	Errors     []Error     `json:"errors" jsonschema:"what could not be read"`
+	Summary    Summary     `json:"summary" jsonschema:"counts"`
 
 	// Brief: clean objects are counted and not listed, for forms that do not show them; an input may have millions.
 	Brief bool `json:"-"`
 	clean int  // that are not listed
+
+	workloads []workload
+	services  []service
+	baseline  Baseline
+	audited   map[subject]bool // the objects of the baseline, and whether they were there
 }
 
 // At is a place in the input and the object there.
 type At struct {
-	File      string `json:"file"`
-	Document  int    `json:"document"` // 1-based
-	Item      int    `json:"item"`     // 1-based position in a List, else 0
-	Line      int    `json:"line"`
-	Column    int    `json:"column"`
-	Kind      string `json:"kind"`
-	Namespace string `json:"namespace"` // that of the request; "" for a cluster-wide object
-	Name      string `json:"name"`
+	File      string `json:"file" jsonschema:"as given on the command line, below a folder the path from there; <stdin> for -"`
+	Document  int    `json:"document" jsonschema:"the document of the file, from 1; empty ones do not count"`
+	Item      int    `json:"item" jsonschema:"the object's position in a List, from 1; 0 for an object of its own"`
+	Line      int    `json:"line" jsonschema:"from 1"`
+	Column    int    `json:"column" jsonschema:"from 1, in characters"`
+	Kind      string `json:"kind" jsonschema:"of the object"`
+	Namespace string `json:"namespace" jsonschema:"that of the object, else of --namespace; empty for a cluster-wide object"`
+	Name      string `json:"name" jsonschema:"metadata.name, else metadata.generateName"`
+
+	apiVersion string // of the object
 }
 
 // A Finding is one fault of an object as it is written.
 type Finding struct {
 	At
-	Rule     string `json:"rule"`
-	Level    string `json:"level"` // warn or deny
-	Path     string `json:"path"`
-	Message  string `json:"message"`
-	Fixable  bool   `json:"fixable"`
-	Repaired bool   `json:"repaired"` // by the webhook: in this object, or in the Pods of a template
+	Rule     string `json:"rule" jsonschema:"the ID of the rule; an ID is never reused"`
+	Level    string `json:"level" jsonschema:"warn or deny, as the policy sets it"`
+	Path     string `json:"path" jsonschema:"the field, such as spec.ipFamilies[0]"`
+	Message  string `json:"message" jsonschema:"the fact; the way out. One line"`
+	Fixable  bool   `json:"fixable" jsonschema:"sixgate fix has a repair for it"`
+	Repaired bool   `json:"repaired" jsonschema:"the webhook applies that repair, to this object or to the Pods that are made from it"`
+	// Fingerprint is the same while file, object, rule and value are, whatever moves around them.
+	Fingerprint string `json:"fingerprint" jsonschema:"tells a finding from every other one of the report; the same while file, object, rule and value are, whichever line they move to"`
 	// Where people change it, who do not write the manifest: the chart and template that rendered it, and the chart values to set.
-	Chart    string   `json:"chart"`
-	Template string   `json:"template"`
-	Values   []string `json:"values"`
+	Chart    string   `json:"chart" jsonschema:"the chart that rendered the object, with its version where the object has a label for them; empty where that is not known"`
+	Template string   `json:"template" jsonschema:"the template, from the comment # Source: that Helm writes; else empty"`
+	Values   []string `json:"values" jsonschema:"what to set in the values of the chart that was installed, where that is known"`
 
-	origin string
+	origin string // the same three, for people
 
-	line, source, caret, repair string // the text form
+	fault                       [2]string // subject and value
+	where                       string    // the field, and the line of a configuration text in it
+	line, source, caret, repair string    // the text form
 }
 
 // An Object is what the webhook does with one object.
 type Object struct {
 	At
-	Outcome string                `json:"outcome"`
-	Changes []string              `json:"changes"`
-	Patch   []jsonpatch.Operation `json:"patch"` // RFC 6902
+	Outcome string                `json:"outcome" jsonschema:"denied, changed, warned or clean: the first that fits"`
+	Changes []string              `json:"changes" jsonschema:"what the webhook changes or adds, one line each"`
+	Patch   []jsonpatch.Operation `json:"patch" jsonschema:"the same as operations of RFC 6902"`
 
 	changes []At // where each change is
 }
@@ -85,38 +103,59 @@ type Object struct {
 // A Skipped rule did not look at an object, because somebody said so.
 type Skipped struct {
 	At
-	Rule   string `json:"rule"`
-	Reason string `json:"reason"`
+	Rule   string `json:"rule" jsonschema:"the rule that did not look"`
+	Reason string `json:"reason" jsonschema:"from the annotation of the object, or the policy's exception with its owner"`
+	By     string `json:"by" jsonschema:"annotation or exception"`
+	Hides  int    `json:"hides" jsonschema:"what the rule would have said: findings, and additions of the webhook; 0: nothing, so it is not needed"`
 }
+
+// Who says that a rule is skipped: the object, or the policy.
+const (
+	ByAnnotation = "annotation"
+	ByException  = "exception"
+)
 
 // An Error is an input, or a part of one, that could not be audited.
 type Error struct {
-	File    string `json:"file"`
-	Line    int    `json:"line"`   // 0: unknown
-	Column  int    `json:"column"` // 0: unknown
-	Message string `json:"message"`
-	// Audited: the object was audited all the same, as the API server would take it. Such an error does not count for the exit code.
-	Audited bool `json:"audited"`
+	File    string `json:"file" jsonschema:"as given on the command line"`
+	Line    int    `json:"line" jsonschema:"from 1; 0 where it is not known"`
+	Column  int    `json:"column" jsonschema:"from 1; 0 where it is not known"`
+	Message string `json:"message" jsonschema:"what is wrong. One line"`
+	Audited bool   `json:"audited" jsonschema:"the object was audited all the same, as the API server would take it; this does not count for the exit code"`
 }
 
 // A Summary counts.
 type Summary struct {
-	Files      int            `json:"files"`      // read
-	Objects    int            `json:"objects"`    // in them, of every kind
-	Audited    int            `json:"audited"`    // that rules looked at: the sum of the four outcomes
-	Denied     int            `json:"denied"`     //
-	Changed    int            `json:"changed"`    //
-	Warned     int            `json:"warned"`     //
-	Clean      int            `json:"clean"`      //
-	Excluded   int            `json:"excluded"`   // by the policy
-	NotObjects int            `json:"notObjects"` // documents without apiVersion or kind
-	Findings   int            `json:"findings"`
-	Repaired   int            `json:"repaired"` // of the findings
-	ByLevel    map[string]int `json:"byLevel"`
-	ByRule     map[string]int `json:"byRule"`
-	Skipped    int            `json:"skipped"`
-	Errors     int            `json:"errors"`
-	ExitCode   int            `json:"exitCode"`
+	Files       int                         `json:"files" jsonschema:"files that were read"`
+	Objects     int                         `json:"objects" jsonschema:"Kubernetes objects in them, of every kind"`
+	Audited     int                         `json:"audited" jsonschema:"objects that rules looked at: the sum of the four outcomes"`
+	Denied      int                         `json:"denied" jsonschema:"objects with this outcome"`
+	Changed     int                         `json:"changed" jsonschema:"objects with this outcome"`
+	Warned      int                         `json:"warned" jsonschema:"objects with this outcome"`
+	Clean       int                         `json:"clean" jsonschema:"objects with this outcome"`
+	Excluded    int                         `json:"excluded" jsonschema:"objects that the policy excludes"`
+	NotObjects  int                         `json:"notObjects" jsonschema:"documents without apiVersion or kind, such as Helm values"`
+	Findings    int                         `json:"findings" jsonschema:"elements of findings"`
+	Repaired    int                         `json:"repaired" jsonschema:"of these, the ones that the webhook repairs"`
+	ByLevel     map[string]int              `json:"byLevel" jsonschema:"findings by level; deny and warn are always there"`
+	ByRule      map[string]int              `json:"byRule" jsonschema:"findings by rule; only rules that have some"`
+	ByNamespace map[string]NamespaceSummary `json:"byNamespace" jsonschema:"by namespace, the empty one for cluster-wide objects; only those with workloads or findings"`
+	Readiness   Readiness                   `json:"readiness" jsonschema:"how far the migration is"`
+	Skipped     int                         `json:"skipped" jsonschema:"elements of skipped"`
+	SkippedBy   map[string]int              `json:"skippedBy" jsonschema:"the same by annotation and exception, which are always there"`
+	Known       int                         `json:"known" jsonschema:"elements of known"`
+	Gone        int                         `json:"gone" jsonschema:"faults of the baseline that were not found"`
+	GoneAudited int                         `json:"goneAudited" jsonschema:"of these, the ones in objects that were audited"`
+	Exceptions  map[string]int              `json:"exceptions" jsonschema:"exceptions of the policy by state: used, unused, unmatched and expired are always there"`
+	Errors      int                         `json:"errors" jsonschema:"elements of errors"`
+	ExitCode    int                         `json:"exitCode" jsonschema:"the exit code of the program"`
+}
+
+// A NamespaceSummary counts what is in one namespace.
+type NamespaceSummary struct {
+	Deny int `json:"deny" jsonschema:"findings of this level"`
+	Warn int `json:"warn" jsonschema:"findings of this level"`
+	Readiness
 }
 
 // New returns an empty report.
@@ -124,6 +163,7 @@ func New() *Report {
 	return &Report{
 		APIVersion: Version, Kind: Kind,
 		Findings: []Finding{}, Objects: []Object{}, Skipped: []Skipped{}, Errors: []Error{},
+		Known: []Finding{}, Gone: []Gone{}, Exceptions: []Exception{},
 	}
 }
 
@@ -132,7 +172,7 @@ func Where(doc *manifest.Document, namespace string) At {
 	return At{
 		File: doc.File, Document: doc.Number, Item: doc.Item,
 		Line: doc.Line, Column: doc.Column,
-		Kind: doc.Object.Kind(), Namespace: namespace, Name: doc.Object.Name(),
+		Kind: doc.Object.Kind(), Namespace: namespace, Name: doc.Object.Name(), apiVersion: doc.Object.APIVersion(),
 	}
 }
 
@@ -149,6 +189,10 @@ func (a At) in(doc *manifest.Document, f *rules.Finding) At {
 // AddFinding adds a fault of the object at a place.
 func (r *Report) AddFinding(at At, doc *manifest.Document, f rules.Finding, by Repair) {
 	at = at.in(doc, &f)
+	where := f.Path.String()
+	if f.Text.Line > 0 {
+		where += fmt.Sprintf(":%d", f.Text.Line)
+	}
 	var source, caret string
 	if at.Kind != "Secret" { // whose text is nobody's business
 		source, caret = excerpt(doc.SourceNear(at.Line, at.Column, maxSource+1))
@@ -160,7 +204,7 @@ func (r *Report) AddFinding(at At, doc *manifest.Document, f rules.Finding, by R
 	r.Findings = append(r.Findings, Finding{
 		Chart: from.Chart, Template: from.Template, Values: from.Values, origin: from.String(),
 		At: at, Rule: f.Rule.ID, Level: f.Level.String(), Path: f.Path.String(), Message: f.Message,
-		Fixable: f.Fix != nil, Repaired: by != Nobody,
+		Fixable: f.Fix != nil, Repaired: by != Nobody, fault: [2]string{f.Subject, f.Value}, where: where,
 		line: f.String(), source: source, caret: caret, repair: string(by),
 	})
 }
@@ -193,6 +237,12 @@ func (r *Report) AddObject(at At, doc *manifest.Document, outcome string, change
 	} else {
 		r.Objects = append(r.Objects, o)
 	}
+	r.see(at.subject())
+	if w, ok := rules.WorkloadOf(doc.Object); ok {
+		r.workloads = append(r.workloads, workload{at, w})
+	} else if selector := rules.ServiceSelector(doc.Object); selector != nil {
+		r.services = append(r.services, service{at, selector})
+	}
 }
 
 // Finish sorts the report and counts. Exit code 3: something could not be audited; 1: a finding is at failOn or above, unless
@@ -204,8 +254,20 @@ func (r *Report) Finish(failOn rules.Level) {
 	slices.SortStableFunc(r.Errors, func(a, b Error) int {
 		return At{File: a.File, Line: a.Line, Column: a.Column}.compare(At{File: b.File, Line: b.Line, Column: b.Column})
 	})
+	r.setFingerprints()
+	r.applyBaseline()
+	r.countReadiness()
 	s := &r.Summary
 	s.Clean = r.clean
+	s.Known = len(r.Known)
+	s.SkippedBy = map[string]int{ByAnnotation: 0, ByException: 0}
+	for _, k := range r.Skipped {
+		s.SkippedBy[k.By]++
+	}
+	s.Exceptions = map[string]int{ExceptionUsed: 0, ExceptionUnused: 0, ExceptionUnmatched: 0, ExceptionExpired: 0}
+	for _, e := range r.Exceptions {
+		s.Exceptions[e.State]++
+	}
 	s.Audited, s.Findings, s.Skipped, s.Errors = len(r.Objects)+r.clean, len(r.Findings), len(r.Skipped), len(r.Errors)
 	for _, o := range r.Objects {
 		switch o.Outcome {
@@ -233,6 +295,24 @@ func (r *Report) Finish(failOn rules.Level) {
 	if slices.ContainsFunc(r.Errors, func(e Error) bool { return !e.Audited }) {
 		s.ExitCode = 3
 	}
+}
+
+// setFingerprints tells findings apart by what they are about, never by line or index; equal ones by their order.
+func (r *Report) setFingerprints() {
+	seen := map[string]int{}
+	for i := range r.Findings {
+		f := &r.Findings[i]
+		file := filepath.ToSlash(filepath.Clean(f.File))
+		key := fmt.Sprintf("%q", []string{file, f.Kind, f.Namespace, f.Name, f.Rule, f.fault[0], f.fault[1]})
+		seen[key]++
+		f.Fingerprint = hash(fmt.Sprintf("%s %d", key, seen[key]))
+	}
+}
+
+// hash shortens a text to 32 hexadecimal digits.
+func hash(s string) string {
+	sum := sha256.Sum256([]byte(s))
+	return hex.EncodeToString(sum[:16])
 }
 
 func (a At) compare(b At) int {

@@ -15,6 +15,7 @@ func All() []*Rule {
 	out = append(out, serviceRules()...)
 	out = append(out, networkRules()...)
 	out = append(out, podRules()...)
+	out = append(out, clusterRules()...)
 	return append(out, sixgateAnnotation())
 }
 

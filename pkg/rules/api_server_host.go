@@ -22,6 +22,7 @@ func apiServerHost() *Rule {
 		Title:   "Containers are given the API server's address of the policy",
 		Targets: []Target{targetPod, targetEphemeral},
 		Check:   checkAPIServerHost,
+		CEL:     celAPIServerHost(),
 	}
 }
 
@@ -205,13 +206,10 @@ var networkPods = []string{
 // resolves reports whether the pod can resolve the API server's name. A literal and a public name always work; a name of the
 // cluster's own DNS needs that DNS.
 func resolves(o *Object, host string) bool {
-	name := strings.TrimSuffix(host, ".")
-	internal := ipFamily(name) == "" && (!strings.Contains(name, ".") || name == "kubernetes.default" ||
-		strings.HasSuffix(name, ".svc") || strings.HasSuffix(name, ".local") || strings.Contains(name, ".svc."))
-	if !internal {
+	if !internalName(host) {
 		return true
 	}
-	for _, label := range []string{"k8s-app", "app.kubernetes.io/name", "app", "component"} {
+	for _, label := range appLabels {
 		if slices.Contains(networkPods, o.Str("metadata", "labels", label)) {
 			return false
 		}
@@ -223,4 +221,14 @@ func resolves(o *Object, host string) bool {
 		return true
 	}
 	return !o.Bool("spec", "hostNetwork")
+}
+
+// appLabels are the labels by which networkPods are known.
+var appLabels = []string{"k8s-app", "app.kubernetes.io/name", "app", "component"}
+
+// internalName reports whether only the cluster's own DNS knows a name.
+func internalName(host string) bool {
+	name := strings.TrimSuffix(host, ".")
+	return ipFamily(name) == "" && (!strings.Contains(name, ".") || name == "kubernetes.default" ||
+		strings.HasSuffix(name, ".svc") || strings.HasSuffix(name, ".local") || strings.Contains(name, ".svc."))
 }

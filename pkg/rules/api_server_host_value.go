@@ -15,6 +15,7 @@ func apiServerHostValue() *Rule {
 		Title:   "KUBERNETES_SERVICE_HOST is IPv4 or in brackets",
 		Targets: append(podTargets(), targetConfigMap),
 		Check:   checkAPIServerHostValue,
+		CEL:     celAPIServerHostValue(),
 	}
 }
 
@@ -68,4 +69,27 @@ func badAPIServerHost(p *Policy, value string) string {
 		return ""
 	}
 	return fmt.Sprintf("%s is IPv4, no pod reaches the API server there; %s", quote(value), way)
+}
+
+func celAPIServerHostValue() *CEL {
+	return &CEL{Write: func(a *Active, p *Policy) *Expressions {
+		way := "'give a DNS name of its certificate, or an IPv6 address'"
+		if p.APIServer.Host != "" {
+			way = celString("use " + quote(p.APIServer.Host))
+		}
+		const inside = "h.value.substring(1, size(h.value) - 1)"
+		return &Expressions{
+			Variables: append(celPodVariables(), []Variable{
+				{"hosts", "request.kind.kind == 'ConfigMap' ?\n  ('KUBERNETES_SERVICE_HOST' in dyn($object).?data.orValue({}) ?\n" +
+					"    [{'path': 'data.KUBERNETES_SERVICE_HOST', 'name': 'KUBERNETES_SERVICE_HOST', 'value': string(dyn($object).data.KUBERNETES_SERVICE_HOST)}] : [])\n  : " +
+					"!$judged ? [] : $containers.map(x, x.c.?env.orValue([]).transformList(i, e, e.?name.orValue('') == 'KUBERNETES_SERVICE_HOST',\n" +
+					"    {'path': string(x.path + '.env[' + string(i) + '].value'), 'name': string(x.name), 'value': string(e.?value.orValue(''))})).flatten()"},
+				{"bad", "$hosts.map(h, {'path': h.path, 'name': h.name, 'value': h.value, 'text': string(\n    h.value.matches(r'^\\[.*\\]$') ? (" +
+					celIPv4(inside) + " || isIP(" + inside + ") ? " + celQuoted("h.value") + " + ' gets a second pair of brackets from every client, so none connects; write it without' : '')\n    : " +
+					celIPv4("h.value") + " && !" + celLoopback("h.value") + " && " + celNot(celAll("request.kind.kind != 'ConfigMap'", celDialsIPv4(p))) + " ? " +
+					celQuoted("h.value") + " + ' is IPv4, no pod reaches the API server there; ' + " + way + " : '')}).filter(h, h.text != '')"},
+			}...),
+			Faults: "$bad.map(h, " + celFault(a.ID, "(request.kind.kind == 'ConfigMap' ? 'warn' : '"+celLevel(a)+"')", "h.path", "h.name", "h.value", "h.text") + ")",
+		}
+	}}
 }

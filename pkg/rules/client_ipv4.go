@@ -23,6 +23,7 @@ func clientIPv4() *Rule {
 	return &Rule{
 		ID: "client-ipv4", Since: "v0.1.0", Level: Warn,
 		Title:   "Client or announced address is set to IPv4",
+		CEL:     &CEL{Never: noParser},
 		Targets: append([]Target{targetConfigMap, targetPod}, workloads()...),
 		Check:   checkClientIPv4,
 	}

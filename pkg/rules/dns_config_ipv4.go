@@ -19,6 +19,7 @@ func dnsConfigIPv4() *Rule {
 		Title:   "Pod asks an IPv4 nameserver",
 		Targets: podTargets(),
 		Check:   checkDNSConfigIPv4,
+		CEL:     celDNSConfigIPv4(),
 	}
 }
 
@@ -116,4 +117,44 @@ func nameserversAfter(req *Request, kept []any, resolvers []string) []any {
 func isDeadResolver(v any) bool {
 	s, _ := v.(string)
 	return ipFamily(s) == "IPv4" && !isLoopback(s)
+}
+
+func celDNSConfigIPv4() *CEL {
+	return &CEL{Write: func(a *Active, p *Policy) *Expressions {
+		dead := celIPv4("string(v)") + " && !" + celLoopback("string(v)")
+		resolvers := slices.Compact(slices.Clone(p.Cluster.DNS.Resolvers))
+		var inside []string
+		if p.Cluster.DNS.Address != "" {
+			inside = []string{p.Cluster.DNS.Address}
+		}
+		fixed := "false"
+		if a.Mutate {
+			fixed = "size($after) > 0"
+		}
+		own := "'" + min(Deny, levelOr(p, a.ID, Deny)).String() + "'"
+		const first = "string($dead[0])"
+		e := &Expressions{
+			Variables: append(celPodVariables(), []Variable{
+				{"servers", "$pod.?spec.?dnsConfig.?nameservers.orValue([])"},
+				{"dead", celAny("!$judged", celDialsIPv4(p)) + " ? [] : $servers.filter(v, " + dead + ")"},
+				{"kept", "$servers.filter(v, !(v in $dead))"},
+				{"alone", "size($kept) == 0 && $pod.?spec.?dnsPolicy.orValue('') == 'None'"},
+				{"resolvers", "$pod.?spec.?dnsPolicy.orValue('') != 'None' ||\n  " +
+					"!$pod.?spec.?dnsConfig.?searches.orValue([]).exists(d, ('.' + d + '.').contains('.svc.')) ? " + celList(resolvers) + " : " + celList(inside)},
+				{"stored", "request.kind.kind == 'Pod' && $old != null ? $old.?spec.?dnsConfig.?nameservers.orValue([]) : []"},
+				// The field of a stored Pod is immutable: it keeps what it has.
+				{"after", "request.kind.kind == 'Pod' && $old != null ?\n  (size($stored) > 0 && size($stored) >= size($kept) && $stored.slice(0, size($kept)) == $kept && !$stored.exists(v, " + dead + ") ? $stored.map(v, string(v)) : [])\n" +
+					"  : size($resolvers) == 0 ? [] : $kept.map(v, string(v)) + $resolvers.filter(r, !(r in $kept)).transformList(i, r, size($kept) + i < 3, string(r))"},
+			}...),
+			Faults: "size($dead) == 0 ? [] : [" + celFault(a.ID, "("+fixed+" ? 'warn' : $alone ? "+own+" : '"+celLevel(a)+"')",
+				celPodPath+" + 'spec.dnsConfig.nameservers[' + string($servers.transformList(i, v, v in $dead, i)[0]) + ']'", "'nameservers'", first,
+				celQuoted(first)+" + ($alone ? ' is IPv4, and with dnsPolicy None the pod resolves nothing; ' : ' is IPv4, no pod gets an answer from there; ') +\n  "+
+					"(size($resolvers) > 0 ? 'use \"' + string($resolvers[0]) + '\"' : "+
+					celInsteadOf(p, first, "$alone ? 'give an IPv6 resolver' : 'give an IPv6 resolver, or remove it'")+")") + "]",
+		}
+		if a.Mutate {
+			e.Patch = "size($dead) == 0 || size($after) == 0 ? [] : [JSONPatch{op: 'replace', path: '/spec/dnsConfig/nameservers', value: $after}]"
+		}
+		return e
+	}}
 }

@@ -16,6 +16,7 @@ func dnsCorefile() *Rule {
 	return &Rule{
 		ID: "dns-corefile", Since: "v0.1.0", Level: Warn, System: true,
 		Title:   "CoreDNS has no DNS64, or asks IPv4 resolvers",
+		CEL:     &CEL{Never: noParser},
 		Targets: []Target{targetConfigMap},
 		Check:   checkDNSCorefile,
 	}

@@ -13,6 +13,7 @@ func endpointsIPv4() *Rule {
 	return &Rule{
 		ID: "endpoints-ipv4", Since: "v0.1.0", Level: Warn,
 		Title:   "Endpoints have IPv4 addresses",
+		CEL:     &CEL{Never: auditAlone},
 		Targets: []Target{targetEndpoints, targetEndpointSlice},
 		Check:   checkEndpointsIPv4,
 	}

@@ -15,6 +15,7 @@ func helmValuesIPv4() *Rule {
 	return &Rule{
 		ID: "helm-values-ipv4", Since: "v0.1.0", Level: Warn,
 		Title: "Values of a chart ask for an IPv4 or dual-stack Service",
+		CEL:   &CEL{Never: "reads the values of a chart, YAML inside a string, for which CEL has no parser"},
 		Targets: []Target{
 			{Group: "helm.cattle.io", Version: "v1", Resource: "helmcharts", Kind: "HelmChart", Operations: both},
 			{Group: "helm.cattle.io", Version: "v1", Resource: "helmchartconfigs", Kind: "HelmChartConfig", Operations: both},

@@ -11,6 +11,7 @@ func hostAliasIPv4() *Rule {
 		Title:   "Host alias gives a name an IPv4 address",
 		Targets: podTargets(),
 		Check:   checkHostAliasIPv4,
+		CEL:     celHostAliasIPv4(),
 	}
 }
 
@@ -54,4 +55,21 @@ func checkHostAliasIPv4(req *Request) []Finding {
 		})
 	}
 	return out
+}
+
+func celHostAliasIPv4() *CEL {
+	return &CEL{Write: func(a *Active, p *Policy) *Expressions {
+		ip := "string(e.?ip.orValue(''))"
+		return &Expressions{
+			Variables: append(celPodVariables(), []Variable{
+				{"aliases", celAny("!$judged", celDialsIPv4(p)) + " ? [] : $pod.?spec.?hostAliases.orValue([])"},
+				{"six", "$aliases.filter(e, " + celIPv6(ip) + ").map(e, e.?hostnames.orValue([])).flatten()"},
+				{"four", "$aliases.transformList(i, e, {'path': string(" + celPodPath + " + 'spec.hostAliases[' + string(i) + '].ip'), 'ip': " + ip + ",\n" +
+					"    'name': " + celIPv4(ip) + " && !" + celLoopback(ip) + " && !" + celAnyIPv4(ip) + " ? string((e.?hostnames.orValue([]).filter(n, !(n in $six)) + [''])[0]) : ''}).filter(e, e.name != '')"},
+			}...),
+			Faults: "$four.map(e, " + celFault(a.ID, "'"+celLevel(a)+"'", "e.path", "e.name", "e.ip",
+				celQuoted("e.ip")+" + ' is IPv4, the pod cannot reach ' + "+celQuoted("e.name")+" + ' by it; ' + "+
+					celInsteadOf(p, "e.ip", "'give an IPv6 address, or leave the name to DNS'")) + ")",
+		}
+	}}
 }

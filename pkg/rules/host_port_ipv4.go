@@ -17,6 +17,7 @@ func hostPortIPv4() *Rule {
 		Title:   "Host port is published on an IPv4 address",
 		Targets: append([]Target{targetPod}, workloads()...),
 		Check:   checkHostPortIPv4,
+		CEL:     celHostPortIPv4(),
 	}
 }
 

@@ -19,6 +19,7 @@ func imageDefaultIPv4() *Rule {
 		Title:   "Image serves IPv4 only unless it is configured",
 		Targets: podTargets(),
 		Check:   checkImageDefaultIPv4,
+		CEL:     celImageDefaultIPv4(),
 	}
 }
 
@@ -197,4 +198,46 @@ func (d imageDefaults) nonRoot() bool {
 		}
 	}
 	return false
+}
+
+func celImageDefaultIPv4() *CEL {
+	return &CEL{Write: func(a *Active, _ *Policy) *Expressions {
+		mounted := func(path string) string {
+			return "x.c.?volumeMounts.orValue([]).map(m, m.?mountPath.orValue('')).map(m, m.endsWith('/') ? m.substring(0, size(m) - 1) : m).exists(m, m == '" + path + "' || m.startsWith('" + path + "/') || '" + path + "'.startsWith(m + '/'))"
+		}
+		mayHave := func(name string) string {
+			return "x.c.?env.orValue([]).exists(e, e.?name.orValue('') == '" + name + "')"
+		}
+		const (
+			noFrom = "size(x.c.?envFrom.orValue([])) == 0"
+			noC    = "!('-c' in x.command) && !('-c' in x.args)"
+			tail   = `; mount a default.conf with "listen 80;" and "listen [::]:80;"'`
+		)
+		return &Expressions{
+			Variables: append(celPodVariables(), []Variable{
+				{"images", "!$judged || $hostNetwork ? [] : $containers.filter(x, x.list == 'containers').map(x, {'path': dyn(x.path), 'name': dyn(x.name), 'c': dyn(x.c), 'image': dyn(string(x.c.?image.orValue('')).split('@')[0])})\n" +
+					"  .map(x, {'path': dyn(x.path), 'name': dyn(x.name), 'c': dyn(x.c), 'image': dyn(x.image.matches('^([^/]*[.:][^/]*|localhost)/') ? x.image.substring(x.image.indexOf('/') + 1) : x.image)})\n" +
+					"  .map(x, {'path': dyn(x.path), 'name': dyn(x.name), 'c': dyn(x.c), 'command': dyn(x.c.?command.orValue([])), 'args': dyn(x.c.?args.orValue([])),\n" +
+					"    'tag': dyn(x.image.find(':[^:/]*$').replace(':', '')), 'repository': dyn(('/' + x.image.substring(0, size(x.image) - size(x.image.find(':[^:/]*$')))).split('/library/'))})\n" +
+					"  .map(x, {'path': dyn(x.path), 'name': dyn(x.name), 'c': dyn(x.c), 'command': dyn(x.command), 'args': dyn(x.args), 'tag': dyn(x.tag),\n" +
+					"    'repository': dyn(size(x.repository) > 1 ? x.repository[size(x.repository) - 1] : x.repository[0].substring(1)),\n" +
+					"    'minor': dyn(x.tag.matches('^1[.][0-9]{1,2}($|[.-])') ? int(x.tag.substring(2).find('^[0-9]+')) : -1)})"},
+				{"said", "$images.map(x, {'path': string(x.path), 'name': string(x.name), 'repository': string(x.repository), 'text': string(\n" +
+					"    x.repository == 'mongo' ? ((size(x.command) == 0 || x.command == ['docker-entrypoint.sh']) && (size(x.args) == 0 || x.args[0] == 'mongod' || x.args[0].startsWith('-')) &&\n" +
+					"      !x.args.exists(a, a.split('=', 2)[0] in ['--ipv6', '--bind_ip', '--bind_ip_all', '--config', '-f'] || a.contains('$')) ? '\"mongo\" binds IPv4 only without --ipv6; add it to args' : '')\n" +
+					"    : x.repository in ['kong', 'kong/kong', 'kong/kong-gateway'] ? (size(x.command) == 0 && (size(x.args) == 0 || x.args[0] == 'docker-start') && " + noFrom + " && !" + mayHave("KONG_PROXY_LISTEN") + " && !" + mayHave("KONG_ROLE") + " && !" + mounted("/etc/kong") + " ?\n" +
+					"      '\"kong\" proxies on 0.0.0.0 by default; set KONG_PROXY_LISTEN=\"0.0.0.0:8000, [::]:8000, 0.0.0.0:8443 ssl, [::]:8443 ssl\"' : '')\n" +
+					"    : x.repository in ['fluentd', 'fluent/fluentd'] ? (size(x.command) + size(x.args) == 0 && " + noFrom + " && !" + mayHave("FLUENTD_CONF") + " && !" + mounted("/fluentd/etc") + " ?\n" +
+					"      '\"fluentd\" takes logs on 0.0.0.0:24224 only by default; mount a configuration with \"bind ::\" in its source' : '')\n" +
+					"    : x.repository != 'nginx' || " + mounted("/etc/nginx") + " ? ''\n" +
+					"    : x.minor >= 0 && x.minor < 17 && (size(x.command) == 0 ? size(x.args) == 0 || x.args[0] == 'nginx' : x.command[0] == 'nginx') && " + noC + " ? " + celQuoted("('nginx:' + x.tag)") + " + ' serves IPv4 only, as all before 1.18; use a newer one'\n" +
+					"    : x.minor >= 0 && x.minor < 19 || size(x.command) > 0 && x.command[0] != 'nginx' ? ''\n" +
+					"    : size(x.command) > 0 && " + noC + " ? '\"nginx\" serves IPv4 only: command skips the entrypoint that adds IPv6" + tail + "\n" +
+					"    : size(x.command) > 0 || size(x.args) > 0 && !(x.args[0] in ['nginx', 'nginx-debug']) ? ''\n" +
+					"    : x.c.?securityContext.?readOnlyRootFilesystem.orValue(false) ? '\"nginx\" serves IPv4 only: a read-only root keeps its entrypoint from adding IPv6" + tail + "\n" +
+					"    : x.c.?securityContext.?runAsUser.or($pod.?spec.?securityContext.?runAsUser).orValue(0) != 0 ? '\"nginx\" serves IPv4 only: as non-root its entrypoint cannot add IPv6" + tail + "\n    : '')}).filter(x, x.text != '')"},
+			}...),
+			Faults: "$said.map(x, " + celFault(a.ID, "'"+celLevel(a)+"'", "x.path + '.image'", "x.name", "x.repository", "x.text") + ")",
+		}
+	}}
 }

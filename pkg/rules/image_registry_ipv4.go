@@ -26,6 +26,7 @@ func imageRegistryIPv4() *Rule {
 		Title:   "Image comes from a registry without IPv6",
 		Targets: podTargets(),
 		Check:   checkImageRegistryIPv4,
+		CEL:     celImageRegistryIPv4(),
 	}
 }
 
@@ -89,4 +90,37 @@ func withoutIPv6(policy []string, host string) *registry {
 		}
 	}
 	return nil
+}
+
+func celImageRegistryIPv4() *CEL {
+	return &CEL{
+		Needs: "nodes that have IPv6 only and no NAT64",
+		Write: func(a *Active, p *Policy) *Expressions {
+			c := p.Cluster
+			if c.Nodes != "IPv6" || c.NAT64.Prefix != "" || c.NAT64.CLAT {
+				return nil
+			}
+			facts := ""
+			for _, r := range registriesWithoutIPv6 {
+				if c.RegistriesWithoutIPv6 == nil {
+					facts += celGlob("x.host", []string{r.host}) + " ? " + celString(" "+r.fact+", so the node cannot pull; "+r.instead) + "\n    : "
+				}
+			}
+			if len(c.RegistriesWithoutIPv6) > 0 {
+				facts = celGlob("x.host", c.RegistriesWithoutIPv6) + " ? ' has no IPv6 address, says the policy, so the node cannot pull; mirror the image'\n    : "
+			}
+			const domain = "string(x.c.image).split('/', 2)[0]"
+			return &Expressions{
+				Variables: append(celPodVariables(), []Variable{
+					// What stands before the first slash is a registry where it can be no name of Docker Hub.
+					{"registries", "$mirror ? [] : $containers.filter(x, x.c.?image.orValue('').matches('^([^/]*[.:][^/]*|localhost)/')).map(x,\n" +
+						"    {'path': string(x.path + '.image'), 'name': string(x.name), 'host': (" + domain + ".matches(r':[^:\\]]*$') ? " +
+						domain + ".substring(0, " + domain + ".lastIndexOf(':')) : " + domain + ").lowerAscii()})"},
+					{"bad", "$registries.map(x, {'path': x.path, 'name': x.name, 'host': x.host, 'text':\n    " + celIPv4("x.host") + " && !" + celLoopback("x.host") +
+						" ? ' is IPv4, no IPv6-only node pulls from there; use a name or an IPv6 address'\n    : " + facts + "''}).filter(x, x.text != '')"},
+				}...),
+				Faults: "$bad.map(x, " + celFault(a.ID, "'"+celLevel(a)+"'", "x.path", "x.name", "x.host", celQuoted("x.host")+" + x.text") + ")",
+			}
+		},
+	}
 }

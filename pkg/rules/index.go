@@ -6,6 +6,7 @@ import (
 	"hash/fnv"
 	"iter"
 	"maps"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,6 +20,8 @@ type Index struct {
 	mounts    map[string][]mount
 	services  map[string][]service // by namespace
 	guarded   map[string]bool      // namespaces with a NetworkPolicy; *: all
+	ipv6      map[string]bool      // kinds of address pools of which one has IPv6 addresses
+	pools     []pool               // enabled IPPools of Calico, at most maxPools
 
 	templates []template
 	postings  []posting // of the templates, sorted by hash when they are looked up
@@ -27,6 +30,15 @@ type Index struct {
 	texts map[string]string  // that many objects share
 	known map[string]origins // by their text
 }
+
+// A pool is a named range.
+type pool struct {
+	name string
+	cidr netip.Prefix
+}
+
+// maxPools bounds the comparison of each pool with each other.
+const maxPools = 200
 
 // A mount is a pod template that uses a ConfigMap.
 type mount struct {
@@ -98,6 +110,7 @@ func (t labelText) has(label string) bool {
 func NewIndex(objects []*Object, namespace string) *Index {
 	x := &Index{
 		namespace: namespace, dialled: map[string]string{}, mounts: map[string][]mount{}, services: map[string][]service{}, guarded: map[string]bool{},
+		ipv6:  map[string]bool{},
 		texts: map[string]string{}, known: map[string]origins{},
 	}
 	for _, o := range objects {
@@ -127,6 +140,16 @@ func (x *Index) Add(o *Object) {
 		for i := range o.List("webhooks") {
 			x.dial(o.Map("webhooks", i, "clientConfig", "service"), who)
 		}
+	case "projectcalico.org/IPPool", "crd.projectcalico.org/IPPool":
+		if p := ipv6Prefix(o.Str("spec", "cidr")); p.IsValid() && !o.Bool("spec", "disabled") {
+			x.ipv6["IPPool"] = true
+			if len(x.pools) < maxPools {
+				x.pools = append(x.pools, pool{o.Name(), p})
+			}
+		}
+	case "metallb.io/IPAddressPool":
+		x.ipv6["IPAddressPool"] = x.ipv6["IPAddressPool"] ||
+			slices.ContainsFunc(o.Strings("spec", "addresses"), func(s string) bool { return poolFamily(s) == "IPv6" })
 	case "/Service":
 		if s, ok := dials(o); ok {
 			s.ports = x.share(s.ports)
@@ -309,6 +332,23 @@ func (x *Index) dials(namespace, name string) (string, bool) {
 	}
 	who, ok := x.dialled[namespace+"/"+name]
 	return who, ok
+}
+
+// has6 reports whether an address pool of a kind has IPv6 addresses.
+func (x *Index) has6(kind string) bool { return x != nil && x.ipv6[kind] }
+
+// overlaps returns the name of another IPPool that shares addresses with a range; "" if none does. Two manifests of one pool
+// are one pool.
+func (x *Index) overlaps(name string, p netip.Prefix) string {
+	if x == nil {
+		return ""
+	}
+	for _, other := range x.pools {
+		if other.name != name && other.cidr.Overlaps(p) {
+			return other.name
+		}
+	}
+	return ""
 }
 
 // candidates are the postings of the rarest label of a selector.

@@ -36,6 +36,7 @@ func ingressIPv4() *Rule {
 		Title:   "Ingress, gateway or service load balancer serves IPv4 clients only",
 		Targets: append(targets, Target{Group: "apps", Version: "v1", Resource: "daemonsets", Kind: "DaemonSet", Operations: both}),
 		Check:   checkIngressIPv4,
+		CEL:     celIngressIPv4(),
 	}
 }
 
@@ -186,4 +187,28 @@ func checkServiceLB(o *Object) []Finding {
 		seen[key] = true
 	}
 	return out
+}
+
+func celIngressIPv4() *CEL {
+	return &CEL{
+		Targets:     []Target{targetIngress, targetConfigMap},
+		Differences: []string{"Ingresses and ConfigMaps are judged; Gateways, what Traefik and NGINX store in kinds of their own, and the DaemonSets of K3s are not."},
+		Write: func(a *Active, _ *Policy) *Expressions {
+			proxies := []string{"proxy-real-ip-cidr", "set-real-ip-from"}
+			list := "[string(v)].map(v, v.contains(',') ? v.split(',') : v.replace('\\n', ' ').replace('\\t', ' ').split(' ').filter(w, w != ''))[0]"
+			first := celFirstIPv4("l.list") + ".v"
+			return &Expressions{
+				Variables: []Variable{
+					{"ingress", "request.kind.kind == 'Ingress'"},
+					{"texts", "$ingress ? dyn($object.metadata.?annotations.orValue({})) : dyn(dyn($object).?data.orValue({}))"},
+					{"lists", "($ingress ? " + celList(ingressAllowLists()) + " : " + celList(append([]string{"whitelist-source-range"}, proxies...)) + ").filter(k, k in $texts)\n" +
+						"  .map(k, {'key': dyn(k), 'list': dyn([$texts[k]].map(v, " + celAddressList(list) + ")[0])}).filter(l, " + celOnlyIPv4("l.list") + ")\n" +
+						"  .map(l, {'key': string(l.key), 'first': string(" + first + "), 'any': string(l.list.exists(e, e.family == 'IPv4' && e.v.endsWith('/0')))})"},
+				},
+				Faults: "$lists.map(l, " + celFault(a.ID, "'"+celLevel(a)+"'", "($ingress ? 'metadata.annotations' : 'data') + '[\"' + l.key + '\"]'", "l.key", "l.first",
+					celQuoted("l.first")+" + (l.key in "+celList(proxies)+" ?\n    ' trusts IPv4 proxies only, behind an IPv6 one every client has the proxy\\'s address; add ' + (l.any == 'true' ? '\"::/0\"' : 'the IPv6 ranges')\n    : "+
+						"l.any == 'true' ? ' lets in every IPv4 client and no IPv6 client; add \"::/0\"' : ' lets in IPv4 clients only, every IPv6 client is refused; add the IPv6 ranges')") + ")",
+			}
+		},
+	}
 }

@@ -20,6 +20,7 @@ func ipTextForm() *Rule {
 		Title:   "Address is not written in its canonical form",
 		Targets: append(targets, networkPolicies()...),
 		Check:   checkIPTextForm,
+		CEL:     celIPTextForm(),
 	}
 }
 
@@ -128,4 +129,42 @@ func textForm(s string) (message, canonical string) {
 		return "", ""
 	}
 	return fmt.Sprintf("%s is not canonical (RFC 5952), a comparison of texts misses it; write %q", quote(s), canonical), canonical
+}
+
+func celIPTextForm() *CEL {
+	return &CEL{
+		Targets:     append([]Target{targetService, targetNetworkPolicy}, podTargets()...),
+		Differences: []string{"Network policies of Kubernetes are judged, those of Calico and Cilium are not."},
+		Write: func(a *Active, _ *Policy) *Expressions {
+			one := func(path, text string) string { return "[{'path': string(" + path + "), 'v': string(" + text + ")}]" }
+			list := func(path, texts string) string {
+				return texts + ".transformList(k, v, {'path': string(" + path + " + '[' + string(k) + ']'), 'v': string(v)})"
+			}
+			service := func(field string) string {
+				return list("'spec."+field+"'", "dyn($object).?spec.?"+field+".orValue([])")
+			}
+			block := func(direction, peers string) string {
+				at := "'spec." + direction + "[' + string(i) + ']." + peers + "[' + string(j) + '].ipBlock.'"
+				return "dyn($object).?spec.?" + direction + ".orValue([]).transformList(i, r, r.?" + peers + ".orValue([]).transformList(j, b,\n      b.?ipBlock.?cidr.orValue('').matches('^[^/]+/[0-9]+$') && !b.ipBlock.cidr.startsWith('127.'),\n      " +
+					one(at+" + 'cidr'", "b.ipBlock.cidr") + " + " + list(at+" + 'except'", "b.ipBlock.?except.orValue([])") + ")).flatten().flatten()"
+			}
+			const refused = ", which Kubernetes refuses since v1.36; "
+			return &Expressions{
+				Variables: append(celPodVariables(), []Variable{
+					{"texts", "request.kind.kind == 'Service' ?\n  " + one("'spec.clusterIP'", "dyn($object).?spec.?clusterIP.orValue('')") + " + " + service("clusterIPs") + " + " + service("externalIPs") + " +\n  " +
+						one("'spec.loadBalancerIP'", "dyn($object).?spec.?loadBalancerIP.orValue('')") + " + " + service("loadBalancerSourceRanges") +
+						"\n  : request.kind.kind == 'NetworkPolicy' ? " + block("ingress", "from") + " +\n    " + block("egress", "to") +
+						"\n  : $mirror ? []\n  : $pod.?spec.?hostAliases.orValue([]).map(e, string(e.?ip.orValue('')))" +
+						".transformList(k, v, {'path': string(" + celPodPath + " + 'spec.hostAliases[' + string(k) + '].ip'), 'v': string(v)}) +\n    " +
+						list(celPodPath+" + 'spec.dnsConfig.nameservers'", "$pod.?spec.?dnsConfig.?nameservers.orValue([])")},
+					{"said", "$texts.filter(t, t.v != '').map(t, {'path': t.path, 'v': t.v, 'host': string(t.v.split('/')[0])}).map(t, {'path': t.path, 'v': t.v, 'text': string(\n    " +
+						celIPv4("t.host") + " ? (t.host.contains(':') ? ' is IPv4 in IPv6 form" + refused + "give an IPv6 address'\n      : isIP(t.host) ? '' : ' has leading zeros" + refused + "give an IPv6 address')\n    : " +
+						"isIP(t.v) ? (string(ip(t.v)) == t.v ? '' : ' is not canonical (RFC 5952), a comparison of texts misses it; write \"' + string(ip(t.v)) + '\"')\n    : " +
+						"!isCIDR(t.v) ? '' : cidr(t.v) != cidr(t.v).masked() ? ' has bits beyond its prefix" + refused + "write \"' + string(cidr(t.v).masked()) + '\", or /128 for the address alone'\n    : " +
+						"string(cidr(t.v)) == t.v ? '' : ' is not canonical (RFC 5952), a comparison of texts misses it; write \"' + string(cidr(t.v)) + '\"')}).filter(t, t.text != '')"},
+				}...),
+				Faults: "$said.map(t, " + celFault(a.ID, "'"+celLevel(a)+"'", "t.path", "''", "t.v", celQuoted("t.v")+" + t.text") + ")",
+			}
+		},
+	}
 }

@@ -21,6 +21,7 @@ func ipVariableUnbracketed() *Rule {
 		Title:   "Variable with an IP address stands before a port without brackets",
 		Targets: append(podTargets(), targetConfigMap),
 		Check:   checkIPVariableUnbracketed,
+		CEL:     celIPVariableUnbracketed(),
 	}
 }
 
@@ -477,4 +478,59 @@ func bracketValues(v any, bare []expansion, text string) any {
 		return withBrackets(v, in)
 	}
 	return v
+}
+
+// Of a line the expansions in one pattern: before a port, or alone in a URL.
+const (
+	celExpansion = `\$(?:\([A-Za-z_][A-Za-z0-9_]*\)|\{(?:env:)?[A-Za-z_][A-Za-z0-9_]*\}|[A-Za-z_][A-Za-z0-9_]*)`
+	celPort      = `:(?:[0-9]{1,5}\b|\$(?:\([A-Za-z0-9_]*(?i:port)[A-Za-z0-9_]*\)|\{(?:env:)?[A-Za-z0-9_]*(?i:port)[A-Za-z0-9_]*\}|[A-Za-z0-9_]*(?i:port)[A-Za-z0-9_]*))`
+	celBare      = `(?:^|[ \t\r=,@'"(;|:>\x60[]|//)` + celExpansion + celPort + `|://(?:[^/ \t"'@$]*@)?` + celExpansion + `(?:$|[/?# \t\r'",;|&\x60)\\])`
+)
+
+func celIPVariableUnbracketed() *CEL {
+	return &CEL{
+		Differences: []string{"A variable that is made of another is followed one step, and a password in a URL must not be a variable."},
+		Write: func(a *Active, p *Policy) *Expressions {
+			api := "false"
+			if p.apiServerOrigin() == originService {
+				api = "true"
+			}
+			env := "x.c.?env.orValue([])"
+			named := func(test string) string {
+				return "dyn(" + env + ".filter(e, " + test + ").map(e, e.?name.orValue('')))"
+			}
+			const source = "e.?valueFrom.?fieldRef.?fieldPath.orValue('')"
+			// The expansions of the lines of a text that a test leaves.
+			bare := func(text, test string) string {
+				return "string(" + text + ").split('\\n').transformList(n, l, l.contains('$') && !l.contains('redis-cli') && !l.matches('^[ \\t]*(#|//|;)'),\n" +
+					"      l.findAll(" + celString(celBare) + ").map(m, m.substring(m.indexOf('$'))).map(m, {'line': string(n + 1), 'now': string(m), 'variable': string(m.find(" + celString(celExpansion) + "))})\n" +
+					"      .map(m, {'line': m.line, 'variable': m.variable, 'port': m.now.substring(size(m.variable)), 'name': string(m.variable.replace('$', '').replace('(', '').replace(')', '').replace('{', '').replace('}', '').replace('env:', ''))})\n" +
+					"      .filter(m, !" + text + ".contains(m.name + '=') && !(" + text + ".contains('[' + m.variable + ']') && " + text + ".contains('if ')) && (" + test + "))\n" +
+					"      .map(m, {'line': m.line, 'name': m.name, 'variable': m.variable, 'port': m.port.startsWith(':') ? m.port : ''})).flatten()"
+			}
+			const now, fixed = "m.variable + m.port", "'[' + m.variable + ']' + m.port"
+			return &Expressions{
+				Variables: append(celPodVariables(), []Variable{
+					{"known", "request.kind.kind == 'ConfigMap' || !$judged ? [] : $containers.map(x, {'path': dyn(x.path), 'name': dyn(x.name), 'c': dyn(x.c), 'names': " + named("true") + ",\n" +
+						"    'one': " + named(source+" in ['status.podIP', 'status.hostIP'] || "+celIPv6("e.?value.orValue('')")) + ",\n" +
+						"    'several': " + named(source+" in ['status.podIPs', 'status.hostIPs']") + ",\n" +
+						"    'links': dyn(size(x.c.?envFrom.orValue([])) == 0 && $pod.?spec.?enableServiceLinks.orValue(true)),\n" +
+						"    'hidden': dyn(x.c.?envFrom.orValue([]).exists(f, " + celList(apiServerVars) + ".exists(n, n.startsWith(f.?prefix.orValue('')))))})\n" +
+						"  .map(x, {'x': dyn(x), 'again': " + named("e.?value.orValue('').matches('^[$][(].+[)]$') && e.value.substring(2, size(e.value) - 1) in x.one") + "})"},
+					{"texts", "$known.map(k, (['command', 'args'].map(f, k.x.c[?f].orValue([]).transformList(i, w, w.contains('$'),\n" +
+						"      {'k': dyn(k), 'path': dyn(k.x.path + '.' + f + '[' + string(i) + ']'), 'v': dyn(w)})).flatten() +\n" +
+						"    k.x.c.?env.orValue([]).transformList(i, e, e.?value.orValue('').contains('$'), {'k': dyn(k), 'path': dyn(k.x.path + '.env[' + string(i) + '].value'), 'v': dyn(e.value)}))).flatten()"},
+					{"bare", "$texts.map(t, " + bare("t.v", "m.name in t.k.x.one || m.name in t.k.x.several || m.name in t.k.again || !(m.name in t.k.x.names) && (m.name == 'KUBERNETES_SERVICE_HOST' ? "+
+						api+" && !t.k.x.hidden : t.k.x.links && m.name.matches(r'"+serviceVariable.String()+"'))") + "\n" +
+						"    .transformList(i, m, i == 0, {'path': string(t.path + (t.v.contains('\\n') ? ':' + m.line : '')), 'subject': string(t.k.x.name), 'value': string(t.v),\n" +
+						"      'several': m.name in t.k.x.several ? 'yes' : '', 'variable': m.variable, 'port': m.port})).flatten() +\n" +
+						"  (request.kind.kind != 'ConfigMap' ? [] : dyn($object).?data.orValue({}).transformList(k, v, v.contains('$') && !k.contains('haproxy'), " +
+						bare("v", "!m.variable.contains('(') && (m.name == 'KUBERNETES_SERVICE_HOST' ? "+api+" : m.name.matches(r'"+addressName.String()+"'))") + "\n" +
+						"    .map(m, {'path': string('data' + (k.matches('^[A-Za-z_][A-Za-z0-9_]*$') ? '.' + k : '[\"' + k + '\"]') + ':' + m.line), 'subject': string(k), 'value': string(" + now + "), 'several': '', 'variable': m.variable, 'port': m.port})).flatten())"},
+				}...),
+				Faults: "$bare.map(m, " + celFault(a.ID, "'"+celLevel(a)+"'", "m.path", "m.subject", "m.value", celQuoted("("+now+")")+" + (m.several != '' ? ' is a list of addresses, and IPv6 before a port needs brackets; use status.podIP, and [ ] around it'\n    : "+
+					"(m.port != '' ? ' is IPv6 and a port without brackets, which nothing reads; write ' : ' is IPv6 in a URL without brackets, which no client reads; write ') + "+celQuoted("("+fixed+")")+")") + ")",
+			}
+		},
+	}
 }

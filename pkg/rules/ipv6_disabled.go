@@ -16,6 +16,7 @@ func ipv6Disabled() *Rule {
 		Title:   "Pod switches IPv6 off",
 		Targets: podTargets(),
 		Check:   checkIPv6Disabled,
+		CEL:     celIPv6Disabled(),
 	}
 }
 
@@ -74,4 +75,29 @@ func checkIPv6Disabled(req *Request) []Finding {
 		}
 	}
 	return out
+}
+
+func celIPv6Disabled() *CEL {
+	return &CEL{
+		Differences: []string{"A command that is spread over two lines is not seen."},
+		Write: func(a *Active, _ *Policy) *Expressions {
+			script := "type(w) == string && w.contains('disable_ipv6')"
+			lines := "w.split('\\n').transformList(n, l, l.contains('disable_ipv6') && !l.matches('^[ \\t]*(#|//|;)'),\n" +
+				"        {'line': w.contains('\\n') ? ':' + string(n + 1) : '', 'match': string(l.find(" + celString(disables.String()) + "))}).filter(m, m.match != '')"
+			return &Expressions{
+				Variables: append(celPodVariables(), []Variable{
+					{"sysctls", "!$judged ? [] : $pod.?spec.?securityContext.?sysctls.orValue([]).transformList(i, s, s.?value.orValue('').trim() == '1',\n" +
+						"    {'path': string(" + celPodPath + " + 'spec.securityContext.sysctls[' + string(i) + ']'), 'name': string(s.?name.orValue('').replace('/', '.'))})\n" +
+						"  .filter(s, s.name == 'net.ipv6.bindv6only' || s.name.startsWith('net.ipv6.') && s.name.endsWith('.disable_ipv6'))"},
+					{"scripts", "!$judged ? [] : $containers.map(x, ['command', 'args'].map(f, x.c[?f].orValue([]).transformList(i, w, " + script + ",\n" +
+						"    " + lines + ".transformList(k, m, k == 0, {'path': string(x.path + '.' + f + '[' + string(i) + ']' + m.line), 'name': string(x.name), 'match': m.match})))).flatten().flatten().flatten()"},
+				}...),
+				Faults: "$sysctls.map(s, " + celFault(a.ID, "(s.name in ['net.ipv6.conf.all.disable_ipv6', 'net.ipv6.conf.eth0.disable_ipv6'] ? '"+celLevel(a)+"' : 'warn')",
+					"s.path", "s.name", "'1'", celQuoted("s.name")+" + (s.name in ['net.ipv6.conf.all.disable_ipv6', 'net.ipv6.conf.eth0.disable_ipv6'] ? ' = 1 takes the pod\\'s only address away; remove it'\n    : "+
+						"s.name == 'net.ipv6.bindv6only' ? ' = 1 makes servers on [::] refuse 127.0.0.1, which neighbours and scripts in the pod dial; remove it'\n    : "+
+						"' = 1 switches IPv6 off there; remove it')") + ") +\n  $scripts.map(s, " +
+					celFault(a.ID, "'warn'", "s.path", "s.name", "s.match", celQuoted("s.match")+" + ' takes the pod\\'s only address away; remove the command'") + ")",
+			}
+		},
+	}
 }

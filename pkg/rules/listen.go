@@ -3,6 +3,7 @@ package rules
 import (
 	"cmp"
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -10,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"unicode/utf8"
+
+	"go.yaml.in/yaml/v3"
 
 	"github.com/sixgate/sixgate/pkg/listen"
 )
@@ -63,9 +66,14 @@ func listenRules() []*Rule {
 		if f.id == "listen-wildcard" {
 			level = Warn
 		}
+		targets := targets
+		if f.id == "listen-kubernetes-component" {
+			targets = append(slices.Clone(targets), componentTargets()...)
+		}
 		out = append(out, &Rule{
 			ID: f.id, Title: f.title, Since: "v0.1.0", Level: level, MayMutate: true, Targets: targets,
 			Check: func(req *Request) []Finding { return checkListen(f.id, req) },
+			CEL:   &CEL{Never: noParser},
 		})
 	}
 	return out
@@ -203,6 +211,8 @@ func readListeners(o *Object, all bool) []listener {
 		return append(readData(o, "data", base64Text, all), readData(o, "stringData", plainText, all)...)
 	case "helm.cattle.io/HelmChart", "helm.cattle.io/HelmChartConfig":
 		return readChartValues(o, all)
+	case "kubelet.config.k8s.io/KubeletConfiguration", "kubeproxy.config.k8s.io/KubeProxyConfiguration", "kubeadm.k8s.io/ClusterConfiguration":
+		return readComponent(o, all)
 	}
 	pod, ok := podPath(o)
 	if !ok || isMirror(o) || isWindows(o, pod) {
@@ -220,6 +230,56 @@ func readListeners(o *Object, all bool) []listener {
 
 // maxListeners is after how many listeners the other containers of a pod are not read: enough is known.
 const maxListeners = 5000
+
+// componentTargets are files that configure a component, which also ConfigMaps hold as texts.
+func componentTargets() []Target {
+	return slices.Concat(configuration("kubelet.config.k8s.io", "v1beta1", "KubeletConfiguration"),
+		configuration("kubeproxy.config.k8s.io", "v1alpha1", "KubeProxyConfiguration"),
+		configuration("kubeadm.k8s.io", "v1beta4", "ClusterConfiguration"))
+}
+
+// readComponent judges such a file by the text that it would be in a ConfigMap.
+func readComponent(o *Object, all bool) []listener {
+	var root yaml.Node
+	text, err := json.Marshal(o.Root()) // which is YAML, and does not grow with its depth
+	if err != nil || len(text) > maxValues || yaml.Unmarshal(text, &root) != nil {
+		return nil
+	}
+	var out []listener
+	for _, l := range listen.ReadFiles([]listen.File{{Name: o.Kind() + ".yaml", Text: string(text)}}) {
+		if path := pathAt(&root, nil, l.Line, l.Column); path != nil && (l.Fault != listen.None || all) {
+			out = append(out, listener{Listener: l, rule: ruleOf(l.Program), path: path, subject: path.String()})
+		}
+	}
+	return out
+}
+
+// pathAt is the path of the scalar that begins at a place of a YAML text; nil if none does.
+func pathAt(n *yaml.Node, at Path, line, column int) Path {
+	switch {
+	case len(at) > maxValueDepth:
+		return nil
+	case n.Kind == yaml.ScalarNode && n.Line == line && n.Column == column:
+		return at
+	case n.Kind == yaml.MappingNode:
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			if found := pathAt(n.Content[i+1], at.With(n.Content[i].Value), line, column); found != nil {
+				return found
+			}
+		}
+	default:
+		for i, e := range n.Content {
+			below := at.With(i)
+			if n.Kind == yaml.DocumentNode {
+				below = at
+			}
+			if found := pathAt(e, below, line, column); found != nil {
+				return found
+			}
+		}
+	}
+	return nil
+}
 
 // A Reading is one listener that an object configures, faulty or not; or, with an empty Program, a text that may configure one and
 // was not understood, so not judged.

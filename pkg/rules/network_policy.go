@@ -21,6 +21,7 @@ func networkPolicyIPv4() *Rule {
 		Title:   "Network policy names IPv4 blocks only",
 		Targets: networkPolicies(),
 		Check:   checkNetworkPolicyIPv4,
+		CEL:     celNetworkPolicyIPv4(),
 	}
 }
 
@@ -293,4 +294,39 @@ func (r *peerRule) openBeside(element any) {
 
 func beside(b peerBlock, element any) func(*Object) {
 	return func(o *Object) { o.Insert(b.list, b.i+1, element) }
+}
+
+func celNetworkPolicyIPv4() *CEL {
+	return &CEL{
+		Targets:     []Target{targetNetworkPolicy},
+		Differences: []string{"Network policies of Kubernetes are judged, those of Calico and Cilium are not."},
+		Write: func(a *Active, p *Policy) *Expressions {
+			beyond := "''"
+			if p.Cluster.NAT64.Prefix != "" {
+				beyond = "r.direction == 'egress' && isCIDR(r.four.cidr) ?\n      [" + celTranslated(p, "string(cidr(r.four.cidr).masked().ip())") +
+					"].map(t, t != '' ? ', through NAT64 \"' + t + '/' + string(96 + cidr(r.four.cidr).prefixLength()) + '\"' : '')[0] : ''"
+			}
+			return &Expressions{
+				Variables: []Variable{
+					{"rules", "['ingress', 'egress'].map(d, dyn($object).?spec[?d].orValue([]).transformList(i, r, {\n" +
+						"    'path': dyn('spec.' + d + '[' + string(i) + ']'), 'direction': dyn(d), 'ports': dyn(r.?ports.orValue([])),\n" +
+						"    'any': dyn(size(r[?(d == 'ingress' ? 'from' : 'to')].orValue([])) == 0),\n" +
+						"    'blocks': dyn(r[?(d == 'ingress' ? 'from' : 'to')].orValue([]).transformList(j, b, {\n" +
+						"        'path': dyn('spec.' + d + '[' + string(i) + (d == 'ingress' ? '].from[' : '].to[') + string(j) + '].ipBlock.cidr'),\n" +
+						"        'cidr': dyn(b.?ipBlock.?cidr.orValue('')), 'except': dyn(size(b.?ipBlock.?except.orValue([])) > 0),\n" +
+						"        'family': dyn([string(b.?ipBlock.?cidr.orValue(''))].map(v, v.matches('^0*127\\\\.') ? '' : " + celRangeFamily("v") + ")[0])}).filter(b, b.family != ''))})).flatten()"},
+					// 0.0.0.0/0 stands for the others. A rule of the same direction and ports with IPv6 peers is the other half of a pair.
+					{"four", "$rules.filter(r, size(r.blocks) > 0 && r.blocks.all(b, b.family == 'IPv4') &&\n" +
+						"    !$rules.exists(s, s.direction == r.direction && s.ports == r.ports && (s.any || s.blocks.exists(b, b.family == 'IPv6'))))\n" +
+						"  .map(r, {'path': dyn(r.path), 'direction': dyn(r.direction), 'more': dyn(size(r.blocks) - 1),\n" +
+						"    'four': dyn((r.blocks.filter(b, b.cidr.endsWith('/0') && !b.except) + r.blocks.filter(b, b.cidr.endsWith('/0')) + r.blocks)[0])})"},
+				},
+				Faults: "$four.map(r, " + celFault(a.ID, "'"+celLevel(a)+"'", "r.four.path", "r.path", "r.four.cidr",
+					celQuoted("string(r.four.cidr)")+" + (r.more > 0 ? ' and ' + string(r.more) + ' more' : '') +\n    "+
+						"(r.four.cidr.endsWith('/0') && r.four.except ? ' with exceptions matches no IPv6 address; add \"::/0\" with the IPv6 ranges to except'\n    : "+
+						"(r.more > 0 ? ' match' : ' matches') + ' no IPv6 address; add ' + (r.four.cidr.endsWith('/0') ? '\"::/0\" beside it'\n    : "+
+						"["+beyond+"].map(t, t != '' ? 'the IPv6 range of the peers' + t : 'the IPv6 range of the same peers')[0]))") + ")",
+			}
+		},
+	}
 }

@@ -13,6 +13,7 @@ func podIPPool() *Rule {
 		Title:   "Pods are given the address pools of the policy",
 		Targets: append([]Target{targetPod, targetNamespace}, workloads()...),
 		Check:   checkPodIPPool,
+		CEL:     celPodIPPool(),
 	}
 }
 
@@ -148,6 +149,7 @@ func podIPPoolValue() *Rule {
 		Title:   "Address annotation that the CNI plugin cannot use",
 		Targets: append([]Target{targetPod, targetNamespace}, workloads()...),
 		Check:   checkPodIPPoolValue,
+		CEL:     &CEL{Never: "judges lists that are JSON inside a string, for which CEL has no parser"},
 	}
 }
 

@@ -36,6 +36,8 @@ type Policy struct {
 	Exceptions   []Exception        `yaml:"exceptions"`
 	ForbidOptOut []ForbidOptOut     `yaml:"forbidOptOut"`
 	Secrets      bool               `yaml:"secrets"` // look for configuration of servers in Secrets too
+
+	excludeDefault bool // Exclude.Objects is the default
 }
 
 // Cluster is what is true of the target cluster.
@@ -43,10 +45,12 @@ type Cluster struct {
 	// Families of its Services, primary first. The webhook reads them from the cluster where they are not given.
 	Families []string `yaml:"families"`
 	Nodes    string   `yaml:"nodes"` // IPv6 (default) or DualStack
-	DNS      DNS      `yaml:"dns"`
-	CNI      string   `yaml:"cni"`    // one of cnis; annotations are written and judged for this CNI only
-	Multus   bool     `yaml:"multus"` // network selections are judged; OVN-Kubernetes reads them without it
-	NAT64    NAT64    `yaml:"nat64"`
+
+	nodesAreIPv6 bool   // said so, and not only by default: a denial must be certain
+	DNS          DNS    `yaml:"dns"`
+	CNI          string `yaml:"cni"`    // one of cnis; annotations are written and judged for this CNI only
+	Multus       bool   `yaml:"multus"` // network selections are judged; OVN-Kubernetes reads them without it
+	NAT64        NAT64  `yaml:"nat64"`
 	// RegistriesWithoutIPv6 are host names of image registries that no IPv6-only node reaches; nil: the list of the rule.
 	RegistriesWithoutIPv6 []string `yaml:"registriesWithoutIPv6"`
 }
@@ -132,6 +136,16 @@ type Exception struct {
 	Owner   string   `yaml:"owner"`
 	Reason  string   `yaml:"reason"`
 	Until   string   `yaml:"until"` // 2027-03-01: the last day on which it holds; empty: for ever
+
+	line int
+}
+
+// Line is where in its file the exception stands, from 1; 0 if it was not read from one.
+func (e *Exception) Line() int { return e.line }
+
+// Covers reports whether an object in a namespace is one that the exception names.
+func (e *Exception) Covers(namespace string, o *Object) bool {
+	return matchesObject(e.Objects, namespace, o)
 }
 
 // ForbidOptOut names rules, or namespaces, where the opt-out annotations of objects are not honoured.
@@ -148,12 +162,33 @@ func DefaultPolicy(families ...string) *Policy {
 	return p
 }
 
+// SetLevel sets the level of the rules that a pattern names, where * stands for any characters. It is an error if that is none.
+func (p *Policy) SetLevel(pattern string, level Level) error {
+	known := false
+	for _, id := range IDs() {
+		if !globMatch(pattern, id) {
+			continue
+		}
+		if known = true; p.Rules == nil {
+			p.Rules = map[string]Setting{}
+		}
+		setting := p.Rules[id]
+		setting.Level = level
+		p.Rules[id] = setting
+	}
+	if !known {
+		return fmt.Errorf("unknown rule %q%s", pattern, Suggest(pattern, IDs()))
+	}
+	return nil
+}
+
 func (p *Policy) setDefaults() {
 	def := func(s *string, v string) {
 		if *s == "" {
 			*s = v
 		}
 	}
+	p.Cluster.nodesAreIPv6 = p.Cluster.Nodes == "IPv6"
 	def(&p.Cluster.Nodes, "IPv6")
 	def(&p.Cluster.DNS.Namespace, "kube-system")
 	def(&p.Cluster.DNS.Service, "kube-dns")
@@ -164,6 +199,7 @@ func (p *Policy) setDefaults() {
 		p.Exclude.Namespaces = []string{"kube-node-lease"}
 	}
 	if p.Exclude.Objects == nil {
+		p.excludeDefault = true
 		p.Exclude.Objects = defaultExcludedObjects()
 	}
 }
@@ -266,8 +302,10 @@ func (ps *problems) shape(n *yaml.Node, t reflect.Type, path Path) {
 		fields := map[string]reflect.Type{}
 		var names []string
 		for f := range t.Fields() {
-			names = append(names, f.Tag.Get("yaml"))
-			fields[f.Tag.Get("yaml")] = f.Type
+			if f.IsExported() {
+				names = append(names, f.Tag.Get("yaml"))
+				fields[f.Tag.Get("yaml")] = f.Type
+			}
 		}
 		ps.mapping(n, path, func(key, value *yaml.Node) {
 			switch field, ok := fields[key.Value]; {
@@ -432,6 +470,7 @@ func (p *Policy) check(root *yaml.Node, found *problems) {
 	objects(Path{"exclude", "objects"}, p.Exclude.Objects)
 	for i, e := range p.Exceptions {
 		at := Path{"exceptions", i}
+		p.Exceptions[i].line = lineOf(root, at)
 		if e.Rule != "" {
 			rule(at.With("rule"), e.Rule)
 		}

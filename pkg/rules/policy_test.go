@@ -195,7 +195,7 @@ forbidOptOut: [{rules: [listen-nginx], namespaces: ["prod-*"]}]
 			"host-port-ipv4": {Mutate: &no}, "service-headless": {Level: Deny, Mutate: &yes},
 		},
 		Exclude:      Exclude{Namespaces: []string{}, Objects: []string{"*/Pod/*"}},
-		Exceptions:   []Exception{{Rule: "listen-nginx", Objects: []string{"a/ConfigMap/b"}, Owner: "web", Reason: "old", Until: "2027-03-01"}},
+		Exceptions:   []Exception{{Rule: "listen-nginx", Objects: []string{"a/ConfigMap/b"}, Owner: "web", Reason: "old", Until: "2027-03-01", line: 14}},
 		ForbidOptOut: []ForbidOptOut{{Rules: []string{"listen-nginx"}, Namespaces: []string{"prod-*"}}},
 	}
 	if !reflect.DeepEqual(p, want) {
@@ -237,7 +237,9 @@ func TestPolicyPage(t *testing.T) {
 			fields = append(fields, prefix+".<rule>.level", prefix+".<rule>.mutate")
 		case t.Kind() == reflect.Struct && t != reflect.TypeFor[HeadlessList]():
 			for f := range t.Fields() {
-				walk(f.Type, strings.TrimPrefix(prefix+"."+f.Tag.Get("yaml"), "."))
+				if f.IsExported() {
+					walk(f.Type, strings.TrimPrefix(prefix+"."+f.Tag.Get("yaml"), "."))
+				}
 			}
 		default:
 			fields = append(fields, prefix)

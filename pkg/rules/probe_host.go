@@ -15,6 +15,7 @@ func probeHost() *Rule {
 		Title:   "Probe or hook dials something else than the pod over IPv6",
 		Targets: podTargets(),
 		Check:   checkProbeHost,
+		CEL:     celProbeHost(),
 	}
 }
 
@@ -52,7 +53,7 @@ func checkProbeHost(req *Request) []Finding {
 				f.Message = fmt.Sprintf("%s is the node itself, which dials, not the pod; remove host", quote(host))
 				f.Fix = remove
 			case ipFamily(host) == "IPv4":
-				if req.Policy.Cluster.Nodes != "IPv6" || req.Policy.Cluster.NAT64.CLAT {
+				if c := req.Policy.Cluster; !c.nodesAreIPv6 || c.NAT64.CLAT {
 					f.Limit = Warn
 					f.Message = fmt.Sprintf("%s is IPv4, so not the pod, whatever answers the node there; remove host", quote(host))
 					break
@@ -73,4 +74,32 @@ func checkProbeHost(req *Request) []Finding {
 		}
 	}
 	return out
+}
+
+func celProbeHost() *CEL {
+	return &CEL{Write: func(a *Active, p *Policy) *Expressions {
+		var fields []string
+		for _, at := range dialsByNode {
+			dotted := Path(at).String() + ".host"
+			fields = append(fields, "{'at': '"+dotted+"', 'host': string(x.c.?"+strings.ReplaceAll(dotted, ".", ".?")+".orValue(''))}")
+		}
+		const bare = "h.host.replace('[', '').replace(']', '')"
+		level := "'" + celLevel(a) + "'"
+		ofIPv4, fact := level, "' is IPv4, the node that dials it has IPv6 only; ' + "+celInsteadOf(p, "h.host", "'remove host, or give an IPv6 address'")
+		if !p.Cluster.nodesAreIPv6 || p.Cluster.NAT64.CLAT {
+			ofIPv4, fact = "'warn'", "' is IPv4, so not the pod, whatever answers the node there; remove host'"
+		}
+		return &Expressions{
+			Variables: append(celPodVariables(), []Variable{
+				{"hosts", "!$judged ? [] : $containers.map(x, [" + strings.Join(fields, ",\n    ") + "]\n    .filter(h, h.host != '')" +
+					".map(h, {'path': string(x.path + '.' + h.at), 'name': string(x.name), 'host': h.host})).flatten()"},
+				{"bad", "$hosts.map(h, {'path': h.path, 'name': h.name, 'host': h.host, 'why':\n    " +
+					celLoopback("h.host") + " || " + celUnspecified("h.host") + " || h.host == 'localhost' ? ($hostNetwork ? '' : 'node')\n    : " +
+					celIPv4("h.host") + " ? 'IPv4' : h.host.matches(r'^\\[+[0-9A-Fa-f:.]+\\]*$') && " + celIPv6(bare) + " ? 'brackets' : ''}).filter(h, h.why != '')"},
+			}...),
+			Faults: "$bad.map(h, " + celFault(a.ID, "(h.why == 'node' ? 'warn' : h.why == 'IPv4' ? "+ofIPv4+" : "+level+")", "h.path", "h.name", "h.host",
+				celQuoted("h.host")+" + (h.why == 'node' ? ' is the node itself, which dials, not the pod; remove host'\n    : h.why == 'IPv4' ? "+fact+
+					"\n    : ' gets a second pair of brackets from the kubelet, so it never connects; write ' + "+celQuoted(bare)+")") + ")",
+		}
+	}}
 }

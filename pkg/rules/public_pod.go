@@ -14,6 +14,7 @@ func publicPod() *Rule {
 	return &Rule{
 		ID: "public-pod", Since: "v0.1.0", Level: Off,
 		Title:   "Pod has a public address in a namespace without NetworkPolicy",
+		CEL:     &CEL{Never: "must know the NetworkPolicies of the namespace, which an admission policy cannot read"},
 		Targets: podTargets(),
 		Check:   checkPublicPod,
 	}

@@ -55,7 +55,10 @@ type Target struct {
 	// Cluster is true for a resource without namespace.
 	Cluster bool
 	// Asked targets are looked at only where the policy says so, and are not registered: Secrets.
-	Asked      bool
+	Asked bool
+	// AuditOnly targets are looked at in an audit of files, never at admission, and are not registered: the configuration of a
+	// cluster, which is written before any webhook runs.
+	AuditOnly  bool
 	Operations []Operation
 }
 
@@ -74,6 +77,8 @@ type Rule struct {
 	Targets []Target
 	// Check returns the faults. It is pure: no I/O, and it changes nothing.
 	Check func(*Request) []Finding
+	// CEL is the rule in the API server's own language, for those who run no webhook, or why it cannot be written.
+	CEL *CEL
 }
 
 // A Request is what a rule may look at.
@@ -85,6 +90,7 @@ type Request struct {
 	Namespace   string // the namespace of the request; "default" where a manifest names none
 	Policy      *Policy
 	Index       *Index // the other objects of the same input; nil at admission
+	Audit       bool   // files are looked at, for a person: targets that are AuditOnly count too
 }
 
 // A TextPos is a position inside a configuration text that is the value of a field: 1-based line and column.

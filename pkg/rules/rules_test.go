@@ -129,7 +129,7 @@ func loadCases(t *testing.T) []*testCase {
 			}
 		}
 		o := mustParse(t, c.raw)
-		c.req = Request{Operation: Create, Namespace: o.Namespace(), Subresource: strings.TrimSpace(c.file("subresource"))}
+		c.req = Request{Audit: true, Operation: Create, Namespace: o.Namespace(), Subresource: strings.TrimSpace(c.file("subresource"))}
 		if c.req.Namespace == "" {
 			c.req.Namespace = "default"
 		}

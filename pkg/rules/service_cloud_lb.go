@@ -38,6 +38,7 @@ func serviceCloudLB() *Rule {
 		Title:   "Annotation asks the cloud for a load balancer without IPv6",
 		Targets: []Target{targetService, targetIngress},
 		Check:   checkServiceCloudLB,
+		CEL:     celServiceCloudLB(),
 	}
 }
 
@@ -66,4 +67,33 @@ func checkServiceCloudLB(req *Request) []Finding {
 		out = append(out, f)
 	}
 	return out
+}
+
+func celServiceCloudLB() *CEL {
+	return &CEL{Write: func(a *Active, _ *Policy) *Expressions {
+		var faults []string
+		for _, kind := range []string{"Service", "Ingress"} {
+			settings := cloudSettings(kind)
+			for _, key := range slices.Sorted(maps.Keys(settings)) {
+				s, value := settings[key], "$annotations[?'"+key+"'].orValue('')"
+				test := value + ".lowerAscii() == '" + s.ipv4 + "'"
+				if s.ipv4 == "" {
+					test = celIPv4(value)
+				}
+				if pair, ok := strings.CutSuffix(key, "4"); ok {
+					test += " && !" + celIPv6("$annotations[?'"+pair+"6'].orValue('')")
+				}
+				way := " " + s.why
+				if s.want != "" {
+					way += "; use " + quote(s.want)
+				}
+				faults = append(faults, "(request.kind.kind == '"+kind+"' && '"+key+"' in $annotations && "+test+" ?\n    ["+celFault(a.ID, "'"+celLevel(a)+"'",
+					"'metadata.annotations[\""+key+"\"]'", "'"+key+"'", value, celQuoted(value)+" + "+celString(way))+"] : [])")
+			}
+		}
+		return &Expressions{
+			Variables: []Variable{{"annotations", "request.kind.kind == 'Service' && dyn($object).?spec.?type.orValue('') != 'LoadBalancer' ? {} : $object.metadata.?annotations.orValue({})"}},
+			Faults:    strings.Join(faults, " +\n  "),
+		}
+	}}
 }

@@ -10,6 +10,23 @@ func serviceExternalName() *Rule {
 		Title:   "ExternalName is an address",
 		Targets: []Target{targetService},
 		Check:   checkServiceExternalName,
+		CEL: &CEL{
+			Write: func(a *Active, p *Policy) *Expressions {
+				but := ""
+				if p.Cluster.NAT64.Prefix == "64:ff9b::/96" {
+					but = celPrivateText
+				}
+				with := ""
+				if p.Cluster.NAT64.Prefix != "" {
+					with = " + [" + celNAT64(p, "$name", but) + "].map(t, t != '' ? ' with \"' + t + '\"' : '')[0]"
+				}
+				return &Expressions{
+					Variables: []Variable{{"name", "$object.?spec.?type.orValue('') == 'ExternalName' ? string($object.?spec.?externalName.orValue('')) : ''"}},
+					Faults: "!" + celIPv4("$name") + " ? [] : [" + celFault(a.ID, "'"+celLevel(a)+"'", "'spec.externalName'", "'externalName'", "$name",
+						celQuoted("$name")+" + ' becomes a CNAME that does not resolve; use a headless Service and an EndpointSlice of addressType IPv6'"+with) + "]",
+				}
+			},
+		},
 	}
 }
 

@@ -18,6 +18,7 @@ func serviceHeadless() *Rule {
 		Title:   "Service becomes headless where the policy asks for it",
 		Targets: []Target{targetService},
 		Check:   checkServiceHeadless,
+		CEL:     celServiceHeadless(),
 	}
 }
 

@@ -14,6 +14,7 @@ func serviceIPFamily() *Rule {
 		Title:   "Service asks for IPv4 or dual-stack",
 		Targets: []Target{targetService},
 		Check:   checkServiceIPFamily,
+		CEL:     celServiceIPFamily(),
 	}
 }
 

@@ -16,6 +16,7 @@ func serviceIPv4Address() *Rule {
 		Title:   "Service is given IPv4 addresses or source ranges",
 		Targets: []Target{targetService},
 		Check:   checkServiceIPv4Address,
+		CEL:     celServiceIPv4Address(),
 	}
 }
 
@@ -77,4 +78,35 @@ func sourceRangesFinding(path Path, l addressList) Finding {
 		f.Message = quote(l.first) + " names IPv4 clients only: kube-proxy then filters no IPv6 client, a load balancer drops all; add the IPv6 ranges"
 	}
 	return f
+}
+
+func celServiceIPv4Address() *CEL {
+	return &CEL{Write: func(a *Active, p *Policy) *Expressions {
+		fault := func(path, subject, value, message string) string {
+			return celFault(a.ID, "'"+celLevel(a)+"'", path, "'"+subject+"'", value, message)
+		}
+		ranges := func(list, path string) string {
+			first := celFirstIPv4(list) + ".v"
+			return "(" + celOnlyIPv4(list) + " ? [" + fault(path, "loadBalancerSourceRanges", first, celQuoted(first)+
+				" + ("+list+".exists(e, e.family == 'IPv4' && e.v.endsWith('/0')) ? ' names IPv4 clients only, a load balancer may keep IPv6 clients out; add \"::/0\"'\n    : "+
+				"' names IPv4 clients only: kube-proxy then filters no IPv6 client, a load balancer drops all; add the IPv6 ranges')") + "] : [])"
+		}
+		first := celFirstIPv4("$external") + ".v"
+		return &Expressions{
+			Variables: append(celService(p), []Variable{
+				{"balanced", "!$untouched && $type == 'LoadBalancer'"},
+				{"external", "$untouched ? [] : " + celAddressList("$object.?spec.?externalIPs.orValue([])")},
+				{"address", "$balanced ? string($object.?spec.?loadBalancerIP.orValue('')) : ''"},
+				{"ranges", "!$balanced ? [] : " + celAddressList("$object.?spec.?loadBalancerSourceRanges.orValue([])")},
+				{"annotated", "!$balanced || size($ranges) > 0 ? [] :\n  " + celAddressList("$object.metadata.?annotations[?'"+sourceRangesAnnotation+"'].orValue('').split(',')")},
+			}...),
+			Faults: "(" + celSomeIPv4("$external") + " ? [" + fault("'spec.externalIPs[' + "+celFirstIPv4("$external")+".at + ']'", "externalIPs", first,
+				celQuoted(first)+" + ($external.exists(e, e.family == 'IPv6') ? ' is an IPv4 address, kube-proxy leaves it out of an IPv6 Service; remove it'\n    : "+
+					"' is an IPv4 address, kube-proxy leaves it out of an IPv6 Service; give an IPv6 address that is routed to a node')") + "] : []) +\n  " +
+				"(" + celIPv4("$address") + " ? [" + fault("'spec.loadBalancerIP'", "loadBalancerIP", "$address",
+				celQuoted("$address")+" + ' is not an address for an IPv6 Service, load balancers refuse it; give an IPv6 address, or leave it out'") + "] : []) +\n  " +
+				ranges("$ranges", "'spec.loadBalancerSourceRanges[' + "+celFirstIPv4("$ranges")+".at + ']'") + " +\n  " +
+				ranges("$annotated", "'metadata.annotations[\""+sourceRangesAnnotation+"\"]'"),
+		}
+	}}
 }

@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"maps"
 	"slices"
 	"strings"
 )
@@ -46,6 +47,7 @@ func servicePool() *Rule {
 		Title:   "LoadBalancer Services are given the pools of the policy",
 		Targets: []Target{targetService},
 		Check:   checkServicePool,
+		CEL:     celServicePool(),
 	}
 }
 
@@ -159,5 +161,50 @@ func (lb *loadBalancer) check(p *ServicePool, at Path, bad complain) {
 				}
 			}
 		}
+	}
+}
+
+func celServicePool() *CEL {
+	return &CEL{
+		Needs: "services.loadBalancer and services.pools",
+		Write: func(a *Active, p *Policy) *Expressions {
+			lb := p.loadBalancer()
+			if lb == nil || len(p.Services.Pools) == 0 {
+				return nil
+			}
+			var chosen []string
+			for _, k := range poolKeys {
+				if k.name == lb.name {
+					chosen = append(chosen, k.keys...)
+				}
+			}
+			entries := ""
+			for i := range p.Services.Pools {
+				pool := &p.Services.Pools[i]
+				var tests, adds []string
+				if len(pool.Namespaces) > 0 {
+					tests = append(tests, celGlob(celNamespace, pool.Namespaces))
+				}
+				for _, k := range slices.Sorted(maps.Keys(pool.Services)) {
+					tests = append(tests, "$object.metadata.?labels[?"+celString(k)+"] == optional.of("+celString(pool.Services[k])+")")
+				}
+				for _, a := range lb.annotations(pool) {
+					adds = append(adds, "{'key': "+celString(a.key)+", 'value': "+celString(a.value)+"}")
+				}
+				entries += celAll(tests...) + " ? [" + strings.Join(adds, ", ") + "]\n    : "
+			}
+			e := &Expressions{Variables: []Variable{
+				{"gets", "$object.?spec.?type.orValue('') == 'LoadBalancer' && $object.?spec.?loadBalancerIP.orValue('') == '' &&\n  " +
+					"($object.?spec.?loadBalancerClass.orValue('') == '' || $object.spec.loadBalancerClass.contains('" + lb.name + "')) &&\n  " +
+					"!" + celList(chosen) + ".exists(k, k in $object.metadata.?annotations.orValue({}))"},
+				// An address that clients know does not change: on UPDATE only what the request dropped comes back.
+				{"adds", "!$gets ? [] : (" + entries + "[]).filter(a, $old == null || $old.?spec.?type.orValue('') != 'LoadBalancer' || $old.metadata.?annotations[?a.key] == optional.of(a.value))"},
+			}}
+			if a.Repairs() {
+				e.Patch = "size($adds) == 0 ? [] :\n  !has(object.metadata.annotations) ? [JSONPatch{op: 'add', path: '/metadata/annotations', value: $adds.transformMapEntry(i, a, {a.key: a.value})}]\n" +
+					"  : $adds.map(a, JSONPatch{op: 'add', path: '/metadata/annotations/' + jsonpatch.escapeKey(a.key), value: a.value})"
+			}
+			return e
+		},
 	}
 }

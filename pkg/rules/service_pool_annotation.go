@@ -48,6 +48,7 @@ func servicePoolAnnotation() *Rule {
 	return &Rule{
 		ID: "service-pool-annotation", Since: "v0.1.0", Level: Deny,
 		Title:   "Load-balancer annotation asks for IPv4, or cannot be read",
+		CEL:     &CEL{Never: "judges lists of which each has a format of its own, some of them JSON inside a string, for which CEL has no parser"},
 		Targets: []Target{targetService},
 		Check:   checkServicePoolAnnotation,
 	}

@@ -13,6 +13,7 @@ const OptOutPrefix = "sixgate.io/ignore."
 type Set struct {
 	policy *Policy
 	byKey  map[targetKey][]*Active
+	asked  map[targetKey][]*Active // without those that are AuditOnly
 	now    func() time.Time
 }
 
@@ -21,22 +22,29 @@ type Active struct {
 	*Rule
 	Level  Level
 	Mutate bool
-	leaf   bool // of the target by which it was looked up
+	target Target // by which it was looked up
 }
 
 // AtMutate reports whether the rule has anything to do or to say before the API server validates objects of this kind.
-func (a *Active) AtMutate() bool { return (a.Rule.Mutate || a.Mutate) && a.leaf }
+func (a *Active) AtMutate() bool { return (a.Rule.Mutate || a.Mutate) && a.target.Leaf }
 
 // Repairs reports whether the webhook applies the fixes of this rule to objects of the kind that was looked up.
-func (a *Active) Repairs() bool { return a.Mutate && a.leaf }
+func (a *Active) Repairs() bool { return a.Mutate && a.target.Leaf }
 
 // A Skipped rule did not look at the object, because somebody said so.
-type Skipped struct{ Rule, Reason string }
+type Skipped struct {
+	Rule, Reason string
+	Exception    *Exception // of the policy; nil: an annotation of the object
+	Active       *Active    // the rule, for those who ask what it would have said
+}
 
 // NewSet returns the rules that a policy switches on. On a cluster that is not IPv6-only that is none: Sixgate must be
 // harmless where it does not belong.
-func NewSet(p *Policy) *Set {
-	s := &Set{policy: p, byKey: map[targetKey][]*Active{}, now: time.Now}
+func NewSet(p *Policy) *Set { return NewSetAt(p, time.Now) }
+
+// NewSetAt is NewSet with another clock, which says when exceptions end.
+func NewSetAt(p *Policy, now func() time.Time) *Set {
+	s := &Set{policy: p, byKey: map[targetKey][]*Active{}, asked: map[targetKey][]*Active{}, now: now}
 	if !p.Cluster.IPv6Only() {
 		return s
 	}
@@ -58,8 +66,11 @@ func NewSet(p *Policy) *Set {
 				continue
 			}
 			a := a
-			a.leaf = t.Leaf
+			a.target = t
 			s.byKey[t.key()] = append(s.byKey[t.key()], &a)
+			if !t.AuditOnly {
+				s.asked[t.key()] = append(s.asked[t.key()], &a)
+			}
 		}
 	}
 	return s
@@ -67,6 +78,20 @@ func NewSet(p *Policy) *Set {
 
 // Policy is the policy that the set was made from.
 func (s *Set) Policy() *Policy { return s.policy }
+
+// AuditOnly reports whether the webhook never asks this rule about objects of the kind that was looked up.
+func (a *Active) AuditOnly() bool { return a.target.AuditOnly }
+
+// ClusterScoped reports whether objects of this kind have no namespace.
+func (s *Set) ClusterScoped(group, kind string) bool {
+	return slices.ContainsFunc(s.byKey[targetKey{group, kind, ""}], func(a *Active) bool { return a.target.Cluster })
+}
+
+// Unseen reports whether the webhook never sees objects of this kind, of which some rule knows something.
+func (s *Set) Unseen(group, kind string) bool {
+	known := s.byKey[targetKey{group, kind, ""}]
+	return len(known) > 0 && !slices.ContainsFunc(known, func(a *Active) bool { return !a.target.AuditOnly })
+}
 
 // Empty reports whether no rule is active, as on a cluster that is not IPv6-only.
 func (s *Set) Empty() bool { return len(s.byKey) == 0 }
@@ -81,23 +106,28 @@ func (s *Set) Knows(group, kind, subresource string) bool {
 func (s *Set) Rules(req *Request) (active []*Active, skipped []Skipped) {
 	req.Policy = s.policy
 	o := req.Object
-	candidates := s.byKey[targetKey{o.Group(), o.Kind(), req.Subresource}]
+	known := s.asked
+	if req.Audit {
+		known = s.byKey
+	}
+	candidates := known[targetKey{o.Group(), o.Kind(), req.Subresource}]
 	if len(candidates) == 0 || globAny(s.policy.Exclude.Namespaces, req.Namespace) {
 		return nil, nil
 	}
 	excluded := matchesObject(s.policy.Exclude.Objects, req.Namespace, o)
-	if excluded && !slices.Equal(s.policy.Exclude.Objects, defaultExcludedObjects()) {
+	// By default kube-system's Pods and ConfigMaps are left alone, and that is where the configuration of a cluster lies.
+	if excluded && !s.policy.excludeDefault {
 		return nil, nil
 	}
 	if !excluded && !s.mayOptOut(o) {
 		return slices.Clip(candidates), nil
 	}
 	for _, a := range candidates {
-		if excluded && !a.System {
+		if excluded && !a.System && !a.AuditOnly() {
 			continue
 		}
-		if reason, ok := s.optOut(req, a.ID); ok {
-			skipped = append(skipped, Skipped{a.ID, reason})
+		if reason, e, ok := s.optOut(req, a.ID); ok {
+			skipped = append(skipped, Skipped{a.ID, reason, e, a})
 			continue
 		}
 		active = append(active, a)
@@ -148,24 +178,26 @@ func (s *Set) mayOptOut(o *Object) bool {
 	return ok && len(pod) > 0 && len(o.Map(pod.With("metadata", "annotations")...)) > 0
 }
 
-// optOut returns why a rule does not look at this object.
-func (s *Set) optOut(req *Request, id string) (reason string, ok bool) {
+// optOut returns why a rule does not look at this object, and the exception if it is one.
+func (s *Set) optOut(req *Request, id string) (reason string, by *Exception, ok bool) {
 	o := req.Object
-	for _, e := range s.policy.Exceptions {
-		if e.Rule == id && matchesObject(e.Objects, req.Namespace, o) && !s.expired(e) {
-			return "exception of " + e.Owner + ": " + e.Reason, true
+	for i := range s.policy.Exceptions {
+		e := &s.policy.Exceptions[i]
+		if e.Rule == id && e.Covers(req.Namespace, o) && !s.Expired(e) {
+			return "exception of " + e.Owner + ": " + e.Reason, e, true
 		}
 	}
 	reason, ok = annotation(o, OptOutPrefix+id)
 	if !ok || strings.TrimSpace(reason) == "" || s.policy.optOutForbidden(id, req.Namespace) {
-		return "", false
+		return "", nil, false
 	}
-	return reason, true
+	return reason, nil, true
 }
 
-func (s *Set) expired(e Exception) bool {
+// Expired reports whether an exception has ended: it holds to the end of its last day, in UTC.
+func (s *Set) Expired(e *Exception) bool {
 	until, err := time.Parse(time.DateOnly, e.Until)
-	return err == nil && s.now().After(until.AddDate(0, 0, 1))
+	return err == nil && !s.now().Before(until.AddDate(0, 0, 1))
 }
 
 func (p *Policy) optOutForbidden(id, namespace string) bool {

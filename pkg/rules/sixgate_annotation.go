@@ -12,6 +12,7 @@ func sixgateAnnotation() *Rule {
 		Title:   "Annotation of Sixgate that has no effect",
 		Targets: append([]Target{targetService, targetPod, targetConfigMap, targetNamespace}, workloads()...),
 		Check:   checkSixgateAnnotation,
+		CEL:     celSixgateAnnotation(),
 	}
 }
 
@@ -50,7 +51,7 @@ func checkSixgateAnnotation(req *Request) []Finding {
 	return out
 }
 
-func sortedKeys(m map[string]any) []string {
+func sortedKeys[V any](m map[string]V) []string {
 	keys := make([]string, 0, len(m))
 	for k := range m {
 		keys = append(keys, k)

@@ -11,8 +11,8 @@ var (
 	targetSecret    = Target{Version: "v1", Resource: "secrets", Kind: "Secret", Leaf: true, Asked: true, Operations: both}
 	targetNamespace = Target{Version: "v1", Resource: "namespaces", Kind: "Namespace", Leaf: true, Cluster: true, Operations: both}
 
-	targetEndpoints        = Target{Version: "v1", Resource: "endpoints", Kind: "Endpoints", Operations: both}
-	targetEndpointSlice    = Target{Group: "discovery.k8s.io", Version: "v1", Resource: "endpointslices", Kind: "EndpointSlice", Operations: both}
+	targetEndpoints        = Target{Version: "v1", Resource: "endpoints", Kind: "Endpoints", AuditOnly: true}
+	targetEndpointSlice    = Target{Group: "discovery.k8s.io", Version: "v1", Resource: "endpointslices", Kind: "EndpointSlice", AuditOnly: true}
 	targetIngress          = Target{Group: "networking.k8s.io", Version: "v1", Resource: "ingresses", Kind: "Ingress", Operations: both}
 	targetGateway          = Target{Group: "gateway.networking.k8s.io", Version: "v1", Resource: "gateways", Kind: "Gateway", Operations: both}
 	targetNginxPolicy      = Target{Group: "k8s.nginx.org", Version: "v1", Resource: "policies", Kind: "Policy", Operations: both}
@@ -59,6 +59,31 @@ func workloads() []Target {
 		{Version: "v1", Resource: "replicationcontrollers", Kind: "ReplicationController", Operations: both},
 		{Version: "v1", Resource: "podtemplates", Kind: "PodTemplate", Operations: both},
 	}
+}
+
+// auditOnly are targets that only an audit looks at.
+func auditOnly(targets ...Target) []Target {
+	for i := range targets {
+		targets[i].AuditOnly = true
+	}
+	return targets
+}
+
+// configuration are the kinds of files that configure a component of a cluster; no API server stores them.
+func configuration(group, version string, kinds ...string) []Target {
+	var out []Target
+	for _, kind := range kinds {
+		out = append(out, Target{Group: group, Version: version, Kind: kind, Cluster: true, AuditOnly: true})
+	}
+	return out
+}
+
+// calicoTarget is a kind of Calico, which is stored as crd.projectcalico.org/v1, or is served as projectcalico.org/v3 by an API
+// server of its own and read so by calicoctl.
+func calicoTarget(resource, kind string) []Target {
+	return auditOnly(
+		Target{Group: "crd.projectcalico.org", Version: "v1", Resource: resource, Kind: kind, Cluster: true, Operations: both},
+		Target{Group: "projectcalico.org", Version: "v3", Resource: resource, Kind: kind, Cluster: true, Operations: both})
 }
 
 // targetKey is what dispatch looks up.

@@ -20,6 +20,7 @@ func volumeServerIPv4() *Rule {
 		Title:   "Volume is on a server with an IPv4 address",
 		Targets: targets,
 		Check:   checkVolumeServerIPv4,
+		CEL:     celVolumeServerIPv4(),
 	}
 }
 
@@ -84,7 +85,7 @@ func checkVolumeServerIPv4(req *Request) []Finding {
 		slices.Sort(texts)
 		f := Finding{Path: s.path, Value: strings.Join(texts, ",")}
 		fact, instead := is+" IPv4, no node of the cluster can mount it", "an IPv6 address of the server"
-		if req.Policy.Cluster.Nodes != "IPv6" || req.Policy.Cluster.NAT64.CLAT {
+		if c := req.Policy.Cluster; !c.nodesAreIPv6 || c.NAT64.CLAT {
 			f.Limit, fact = Warn, is+" IPv4, only nodes with IPv4 or CLAT can mount it"
 		} else if len(four) < len(servers) {
 			f.Limit, fact = Warn, is+" IPv4, no node of the cluster reaches it"
@@ -110,10 +111,17 @@ func checkVolumeServerIPv4(req *Request) []Finding {
 		}
 		return servers
 	}
+	// attributes are read by a driver, of which only the names of its keys are known: nothing is certain.
 	attributes := func(path Path) {
 		if o.Map(path...) == nil {
 			return
 		}
+		n := len(out)
+		defer func() {
+			for i := range out[n:] {
+				out[n+i].Limit = Warn
+			}
+		}()
 		for _, key := range []string{"server", "share", "source", "mounttargetip", "monitors"} {
 			add(str(path.With(key))...)
 		}
@@ -151,4 +159,53 @@ func checkVolumeServerIPv4(req *Request) []Finding {
 		}
 	}
 	return out
+}
+
+func celVolumeServerIPv4() *CEL {
+	return &CEL{Write: func(a *Active, p *Policy) *Expressions {
+		field := func(path string) string {
+			return "[{'path': string(v.path + '" + path + "'), 'text': string(v.s.?" + strings.ReplaceAll(path, ".", ".?") + ".orValue(''))}]"
+		}
+		// Monitors are null in an object that the API server has yet to refuse.
+		list := func(path string) string {
+			at := "v.s.?" + strings.ReplaceAll(path, ".", ".?") + ".orValue([])"
+			return "(type(" + at + ") == list ? " + at + " : []).transformList(i, t, {'path': string(v.path + '" + path + "[' + string(i) + ']'), 'text': string(t)})"
+		}
+		// Servers of a text have commas between them, and may be in JSON brackets; Ceph's have a version, SMB's a share.
+		const servers = "string(f.text).split(',').map(t, t.trim()).map(t, t.startsWith('[v') || t.startsWith('[\"') ? t.substring(1) : t)\n" +
+			"      .map(t, t.endsWith(']') && !t.contains('[') ? t.substring(0, size(t) - 1) : t).map(t, t.replace('\"', '').trim()).filter(t, t != '')\n" +
+			"      .map(t, {'path': string(f.path), 'text': t, 'host': t.replace('\\\\', '/').startsWith('//') ? t.replace('\\\\', '/').substring(2).split('/')[0] : t.matches('^v[12]:') ? t.substring(3) : t})\n" +
+			"      .map(s, {'path': s.path, 'text': s.text, 'host': s.host.matches('^[0-9.]+:[0-9]{1,5}$') && isIP(s.host.split(':')[0]) ? s.host.split(':')[0]\n" +
+			"          : s.host.matches('^[[].*[]]:[0-9]{1,5}$') ? s.host.substring(1, s.host.lastIndexOf(']')) : s.host,\n" +
+			"        'port': s.host.matches('^([0-9.]+|[[].*[]]):[0-9]{1,5}$') ? s.host.substring(s.host.lastIndexOf(':') + 1) : ''})"
+		v4 := "!" + celLoopback("s.host") + " && " + celIPv4("s.host")
+		level, fact := "(g.four < g.all || $provisioned || ['csi.volumeAttributes.', 'flexVolume.options.'].exists(d, g.first.path.contains(d)) || g.first.path.startsWith('parameters.') ? 'warn' : '"+celLevel(a)+"')", "(g.four < g.all ? ' IPv4, no node of the cluster reaches it' : ' IPv4, no node of the cluster can mount it')"
+		if !p.Cluster.nodesAreIPv6 || p.Cluster.NAT64.CLAT {
+			level, fact = "'warn'", "' IPv4, only nodes with IPv4 or CLAT can mount it'"
+		}
+		instead := "'an IPv6 address of the server'"
+		if to := celTranslated(p, "g.first.host"); to != "''" {
+			instead = "[g.first.text.matches(r'^(//|\\\\)') ? '' : " + to + "].map(t, t == '' ? " + instead + " : g.first.port == '' ? '\"' + t + '\" (NAT64)' : '\"[' + t + ']:' + g.first.port + '\" (NAT64)')[0]"
+		}
+		return &Expressions{
+			Variables: append(celPodVariables(), []Variable{
+				{"provisioned", "request.kind.kind == 'PersistentVolume' && $object.metadata.?annotations[?'pv.kubernetes.io/provisioned-by'].orValue('') != ''"},
+				{"volumes", "request.kind.kind == 'PersistentVolume' ? [{'path': dyn('spec.'), 'name': dyn(''), 's': dyn(dyn($object).?spec.orValue({}))}]\n  : " +
+					"$mirror || request.kind.kind == 'StorageClass' ? []\n  : $pod.?spec.?volumes.orValue([]).transformList(i, s, {'path': dyn(" + celPodPath + " + 'spec.volumes[' + string(i) + '].'), 'name': dyn(s.?name.orValue('')), 's': dyn(s)})"},
+				{"attributes", "request.kind.kind == 'StorageClass' ? [{'path': dyn('parameters.'), 'name': dyn(''), 'm': dyn(dyn($object).?parameters.orValue({}))}]\n  : $volumes.map(v, [\n" +
+					"    {'path': dyn(v.path + 'csi.volumeAttributes.'), 'name': dyn(v.name), 'm': dyn(v.s.?csi.?volumeAttributes.orValue({}))},\n" +
+					"    {'path': dyn(v.path + 'flexVolume.options.'), 'name': dyn(v.name), 'm': dyn(v.s.?flexVolume.?options.orValue({}))}]).flatten()"},
+				// Of the servers of one field any will do.
+				{"fields", "$volumes.map(v, [\n    " + field("nfs.server") + ",\n    " + field("iscsi.targetPortal") + " + " + list("iscsi.portals") + ",\n    " +
+					list("cephfs.monitors") + ",\n    " + list("rbd.monitors") + "].map(l, {'name': dyn(v.name), 'fields': dyn(l)})).flatten() +\n" +
+					"  $attributes.map(a, [['server'], ['share'], ['source'], ['mounttargetip'], ['monitors'], ['targetPortal', 'portal', 'portals']].map(l,\n" +
+					"    {'name': dyn(a.name), 'fields': dyn(l.filter(k, k in a.m).map(k, {'path': string(a.path + k), 'text': string(a.m[k])}))})).flatten()"},
+				{"groups", "$fields.map(g, {'name': dyn(g.name), 'servers': dyn(g.fields.filter(f, f.text != '').map(f, " + servers + ").flatten())})\n" +
+					"  .map(g, {'name': dyn(g.name), 'all': dyn(size(g.servers)), 'list': dyn(g.servers.filter(s, " + v4 + "))}).filter(g, size(g.list) > 0)\n" +
+					"  .map(g, {'name': dyn(g.name), 'all': dyn(g.all), 'four': dyn(size(g.list)), 'first': dyn(g.list[0]), 'texts': dyn(g.list.map(s, string(s.text)).sort().join(','))})"},
+			}...),
+			Faults: "$groups.map(g, " + celFault(a.ID, level, "g.first.path", "g.name", "g.texts",
+				celQuoted("string(g.first.text)")+" + (g.four > 1 ? ' and ' + string(g.four - 1) + ' more are' : ' is') +\n    "+fact+" + '; give a DNS name or ' + "+instead) + ")",
+		}
+	}}
 }

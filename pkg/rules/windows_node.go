@@ -9,6 +9,7 @@ func windowsNode() *Rule {
 		Title:   "Pod is for Windows, which has no IPv6-only networking",
 		Targets: podTargets(),
 		Check:   checkWindowsNode,
+		CEL:     celWindowsNode(),
 	}
 }
 
@@ -27,4 +28,17 @@ func checkWindowsNode(req *Request) []Finding {
 	}
 	return []Finding{{Path: path, Subject: "os", Value: "windows",
 		Message: `"windows" nodes have no IPv6-only pods, Kubernetes does not support it; run it on a dual-stack cluster`}}
+}
+
+func celWindowsNode() *CEL {
+	return &CEL{Write: func(a *Active, _ *Policy) *Expressions {
+		label := func(l string) string { return "$pod.?spec.?nodeSelector[?'" + l + "'].orValue('') == 'windows'" }
+		return &Expressions{
+			Variables: celPodVariables(),
+			Faults: "$mirror || !" + celWindows + " ? [] : [" + celFault(a.ID, "'"+celLevel(a)+"'",
+				celPodPath+" + ($pod.?spec.?os.?name.orValue('') == 'windows' ? 'spec.os.name' :\n  "+label("kubernetes.io/os")+
+					" ? 'spec.nodeSelector[\"kubernetes.io/os\"]' : 'spec.nodeSelector[\"beta.kubernetes.io/os\"]')",
+				"'os'", "'windows'", `'"windows" nodes have no IPv6-only pods, Kubernetes does not support it; run it on a dual-stack cluster'`) + "]",
+		}
+	}}
 }

@@ -14,6 +14,7 @@ func yamlUnquotedIPv6() *Rule {
 	return &Rule{
 		ID: "yaml-unquoted-ipv6", Since: "v0.1.0", Level: Deny,
 		Title:   "IPv6 address without quotes became a map",
+		CEL:     &CEL{Never: "looks everywhere in an object, and CEL cannot recurse; in its own kinds the API server refuses such a map itself"},
 		Targets: targets,
 		Check:   checkYAMLUnquotedIPv6,
 	}

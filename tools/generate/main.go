@@ -4,17 +4,22 @@ package main
 
 import (
 	"bytes"
+	_ "embed"
+	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"github.com/google/jsonschema-go/jsonschema"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
 	"github.com/sixgate/sixgate/pkg/listen"
+	"github.com/sixgate/sixgate/pkg/report"
 	"github.com/sixgate/sixgate/pkg/rules"
 )
 
@@ -44,7 +49,11 @@ func generate() (map[string][]byte, error) {
 	}
 	files["docs/listen.md"] = programs()
 	files["docs/charts.md"] = charts()
+	files["docs/export.md"] = exported()
 	var err error
+	if files["docs/schema/report-v1.json"], err = reportSchema(); err != nil {
+		return nil, err
+	}
 	files["config/webhook/registrations.yaml"], err = registrations()
 	for name, c := range map[string]struct{ kind, resource string }{
 		"repair-configmaps": {"MutatingWebhookConfiguration", "configmaps"},
@@ -53,6 +62,44 @@ func generate() (map[string][]byte, error) {
 		files["config/webhook/components/"+name+"/kustomization.yaml"] = component(c.kind, c.resource)
 	}
 	return files, err
+}
+
+// reportSchema is the JSON Schema of `sixgate audit -o json`. It is open, as the promise of docs/audit-json.md is: what it does
+// not know may be there.
+func reportSchema() ([]byte, error) {
+	schema, err := jsonschema.For[report.Report](nil)
+	if err != nil {
+		return nil, fmt.Errorf("infer schema of the report: %w", err)
+	}
+	schema.Schema = "https://json-schema.org/draft/2020-12/schema"
+	schema.ID = "https://raw.githubusercontent.com/sixgate/sixgate/main/docs/schema/report-v1.json"
+	schema.Title = "Report of sixgate audit, " + report.Version
+	constant := func(s string) *any { v := any(s); return &v }
+	schema.Properties["apiVersion"].Const = constant(report.Version)
+	schema.Properties["kind"].Const = constant(report.Kind)
+	open(schema)
+	data, err := json.MarshalIndent(schema, "", "  ")
+	return append(data, '\n'), err
+}
+
+// open allows further fields, and takes null from lists and maps: they are never null.
+func open(s *jsonschema.Schema) {
+	if s == nil {
+		return
+	}
+	if s.Properties != nil {
+		s.AdditionalProperties = nil
+	}
+	for _, name := range []string{"array", "object"} {
+		if slices.Contains(s.Types, name) {
+			s.Type, s.Types = name, nil
+		}
+	}
+	for _, p := range s.Properties {
+		open(p)
+	}
+	open(s.Items)
+	open(s.AdditionalProperties)
 }
 
 // component registers one more resource, for what a policy asks for.
@@ -145,6 +192,68 @@ program's documentation or source says so. ↵ is a new line.
 	return b.Bytes()
 }
 
+// exported is the page of the rules that CEL can express.
+func exported() []byte {
+	var b, differences bytes.Buffer
+	b.WriteString("<!-- Generated from pkg/rules and tools/generate/export.md by `make generate`; do not edit. -->\n" + exportPage)
+	b.WriteString("| rule | exported as | test cases, those with another outcome |\n| --- | --- | --- |\n")
+	byReason := map[string][]string{}
+	var reasons []string
+	for _, r := range rules.All() {
+		link := fmt.Sprintf("[%s](rules/%s.md)", r.ID, r.ID)
+		if reason := r.CEL.Never; reason != "" {
+			if byReason[reason] == nil {
+				reasons = append(reasons, reason)
+			}
+			byReason[reason] = append(byReason[reason], link)
+			continue
+		}
+		var as []string
+		if r.Mutate {
+			as = append(as, "mutation")
+		}
+		if r.Level != rules.None {
+			as = append(as, r.Level.String()+" by default")
+		} else {
+			as = append(as, "warning")
+		}
+		if r.CEL.Needs != "" {
+			as = append(as, "needs "+r.CEL.Needs+" in the policy")
+		}
+		cases, _ := filepath.Glob("pkg/rules/testdata/" + r.ID + "/*.txtar")
+		if len(cases) == 0 { // the test of this command runs in its folder
+			cases, _ = filepath.Glob("../../pkg/rules/testdata/" + r.ID + "/*.txtar")
+		}
+		other := fmt.Sprintf("%d, ", len(cases))
+		if len(r.CEL.Cases) == 0 {
+			other += "none"
+		}
+		if len(r.CEL.Targets) > 0 {
+			other += " of the kinds that are exported"
+		}
+		for i, name := range slices.Sorted(maps.Keys(r.CEL.Cases)) {
+			if i > 0 {
+				other += "; "
+			}
+			other += "`" + name + "`: " + r.CEL.Cases[name]
+		}
+		fmt.Fprintf(&b, "| %s | %s | %s |\n", link, strings.Join(as, ", "), other)
+		for _, d := range r.CEL.Differences {
+			fmt.Fprintf(&differences, "- %s: %s\n", link, d)
+		}
+	}
+	b.WriteString("\n## What single rules do otherwise than the webhook\n\n")
+	b.Write(differences.Bytes())
+	b.WriteString("\n## Not exported\n\n")
+	for _, reason := range reasons {
+		fmt.Fprintf(&b, "- %s: %s.\n", strings.Join(byReason[reason], ", "), reason)
+	}
+	return b.Bytes()
+}
+
+//go:embed export.md
+var exportPage string
+
 // code is a text as code in one cell of a table.
 func code(text string) string {
 	text = strings.Join(strings.Split(strings.TrimSpace(text), "\n"), " ↵ ")
@@ -176,7 +285,7 @@ func registrations() ([]byte, error) {
 			if t.Leaf && r.Mutate {
 				mutating = append(mutating, t)
 			}
-			if t.Subresource == "" && !t.Asked {
+			if t.Subresource == "" && !t.Asked && !t.AuditOnly {
 				validating = append(validating, t)
 			}
 		}
