@@ -219,7 +219,8 @@ const (
 	RepairsPods   Repair = "the webhook repairs its Pods"
 )
 
-// AddObject adds what the webhook does with an object: the outcome, the findings whose fix it applies, and the patch.
+// AddObject adds what the webhook does with an object: the outcome, the findings whose fix it applies, and the patch. The faults of
+// the object have been added.
 func (r *Report) AddObject(at At, doc *manifest.Document, outcome string, changed []rules.Finding, patch []jsonpatch.Operation) {
 	o := Object{At: at, Outcome: outcome, Changes: []string{}, Patch: patch}
 	if patch == nil {
@@ -239,9 +240,11 @@ func (r *Report) AddObject(at At, doc *manifest.Document, outcome string, change
 	}
 	r.see(at.subject())
 	if w, ok := rules.WorkloadOf(doc.Object); ok {
-		r.workloads = append(r.workloads, workload{at, w})
-	} else if selector := rules.ServiceSelector(doc.Object); selector != nil {
-		r.services = append(r.services, service{at, selector})
+		r.workloads = append(r.workloads, newWorkload(at, w))
+	} else if n := len(r.Findings); n > 0 && r.Findings[n-1].document() == at.document() {
+		if selector := rules.ServiceSelector(doc.Object); selector != nil {
+			r.services = append(r.services, service{at, selector})
+		}
 	}
 }
 
