@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -27,6 +28,7 @@ type auditOptions struct {
 	verbose                      bool
 	levels                       ruleLevels
 	baseline                     baseline
+	input                        inputOptions
 	now                          func() time.Time
 	live                         liveAudit
 }
@@ -42,8 +44,9 @@ func newAudit(program string, now func() time.Time) *cobra.Command {
 		Use:   "audit FILE|DIR|-...|--cluster",
 		Short: "Report what fails on an IPv6-only cluster, and what the webhook would do",
 		Long: `Report what fails on an IPv6-only cluster, and what the webhook would do with each object that is created: change, deny,
-warn, or nothing. Folders are read with all *.yaml, *.yml and *.json below them, "-" is standard input, --cluster is what a
-cluster has stored.`,
+warn, or nothing. Folders are read with all *.yaml, *.yml and *.json below them that .gitignore does not name; charts and
+kustomizations in them are rendered by helm and kustomize (or kubectl) where these are on PATH. "-" is standard input, --cluster is
+what a cluster has stored.`,
 		Example: "  " + program + " audit deploy/ service.yaml\n" +
 			"  helm template shop | " + program + " audit -\n" +
 			"  " + program + " audit -o text -o sarif=sixgate.sarif -o html=report.html --policy policy.yaml deploy/",
@@ -61,6 +64,8 @@ cluster has stored.`,
 	flags.Var(&o.levels, "level", levelUsage)
 	o.baseline.addFlags(cmd)
 	flags.BoolVarP(&o.verbose, "verbose", "v", false, "also what each listener that was found binds, and texts that were not understood, on standard error")
+	o.input.flags(flags)
+	o.input.renderFlags(flags)
 	flags.Var(&o.color, "color", "colours; auto: on a terminal, unless NO_COLOR is set")
 	return cmd
 }
@@ -93,6 +98,7 @@ func (o *auditOptions) run(cmd *cobra.Command, args []string) error {
 	if o.live.cluster {
 		r = report.NewStored()
 	}
+	r.Brief = o.outputs.brief()
 	r.AddExceptions(o.policy, set)
 	o.baseline.use(r)
 	in, err := o.read(cmd, r, args, set)
@@ -105,10 +111,7 @@ func (o *auditOptions) run(cmd *cobra.Command, args []string) error {
 	if changedFails && r.Summary.Changed > 0 && r.Summary.ExitCode == 0 {
 		r.Summary.ExitCode = exitFindings
 	}
-	if o.verbose {
-		writeReadings(cmd.ErrOrStderr(), in)
-	}
-	if err := errors.Join(o.write(cmd, r, policy, failOn), saveErr); err != nil {
+	if err := errors.Join(o.write(cmd, in, r, policy, failOn), saveErr); err != nil {
 		return err
 	}
 	if r.Summary.ExitCode != 0 {
@@ -117,7 +120,7 @@ func (o *auditOptions) run(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// read reads and judges the input: that of files is returned too.
+// read reads and judges the input: that of files is returned too, and closed.
 func (o *auditOptions) read(cmd *cobra.Command, r *report.Report, args []string, set *rules.Set) (*input, error) {
 	if o.live.cluster {
 		namespace := ""
@@ -126,16 +129,23 @@ func (o *auditOptions) read(cmd *cobra.Command, r *report.Report, args []string,
 		}
 		return &input{}, o.live.audit(cmd.Context(), r, set, namespace, cmd.ErrOrStderr())
 	}
-	in, err := readInput(cmd.Context(), args, cmd.InOrStdin())
+	in, err := o.input.list(cmd.Context(), args, o.namespace, cmd.InOrStdin())
 	if err != nil {
 		return nil, err
 	}
-	audit(r, in, set, o.namespace)
-	return in, nil
+	defer in.close()
+	in.progress = in.progressOf(cmd.ErrOrStderr())
+	readings := io.Discard
+	if o.verbose {
+		readings = cmd.ErrOrStderr()
+	}
+	err = audit(cmd.Context(), r, in, set, o.namespace, readings)
+	in.progress.finish()
+	return in, err
 }
 
 // write writes every report that was asked for, also where one of them cannot be written.
-func (o *auditOptions) write(cmd *cobra.Command, r *report.Report, policy *rules.Policy, failOn rules.Level) error {
+func (o *auditOptions) write(cmd *cobra.Command, in *input, r *report.Report, policy *rules.Policy, failOn rules.Level) error {
 	if !o.outputs.tell("json") && !o.outputs.tell("yaml") { // which have the errors in them
 		for _, e := range r.Errors {
 			fmt.Fprintln(cmd.ErrOrStderr(), e.String())
@@ -148,7 +158,7 @@ func (o *auditOptions) write(cmd *cobra.Command, r *report.Report, policy *rules
 	if err != nil {
 		return fmt.Errorf("find working directory: %w", err)
 	}
-	options := report.Options{Version: version(), FailOn: failOn, Dir: dir, Root: repository(dir), SourceURL: o.sourceURL}
+	options := report.Options{Version: version(), FailOn: failOn, Dir: dir, Root: repository(dir), SourceURL: o.sourceURL, Rendered: in.rendered}
 	if options.SourceURL == "" {
 		options.SourceURL = sourceURL()
 	}
@@ -173,19 +183,17 @@ func (o *auditOptions) write(cmd *cobra.Command, r *report.Report, policy *rules
 }
 
 // writeReadings says what was read as a listener, so that a person sees what a clean answer is worth.
-func writeReadings(w io.Writer, in *input) {
-	for _, doc := range in.docs {
-		for _, r := range rules.Readings(doc.Object) {
-			line, column := doc.Position(r.Path)
-			if r.Text.Line > 0 {
-				line, column = doc.TextPosition(r.Path, r.Text)
-			}
-			who := r.Program
-			if who == "" {
-				who = "not judged"
-			}
-			fmt.Fprintf(w, "%s:%d:%d: %s: %s\n", report.Printable(doc.File), line, column, who, report.Printable(r.Says))
+func writeReadings(w io.Writer, doc *manifest.Document) {
+	for _, r := range rules.Readings(doc.Object) {
+		line, column := doc.Position(r.Path)
+		if r.Text.Line > 0 {
+			line, column = doc.TextPosition(r.Path, r.Text)
 		}
+		who := r.Program
+		if who == "" {
+			who = "not judged"
+		}
+		fmt.Fprintf(w, "%s:%d:%d: %s: %s\n", report.Printable(doc.File), line, column, who, report.Printable(r.Says))
 	}
 }
 
@@ -205,18 +213,21 @@ func colored(when choice, w io.Writer) bool {
 	return ok && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && term.IsTerminal(int(f.Fd()))
 }
 
-// audit judges all objects of an input. The report is not finished yet.
-func audit(r *report.Report, in *input, set *rules.Set, namespace string) {
-	r.Errors = append(r.Errors, in.errs...)
-	r.Summary.Files, r.Summary.Objects, r.Summary.NotObjects = in.files, len(in.docs), in.notObjects
-	var objects []*rules.Object
-	for _, doc := range in.docs {
-		objects = append(objects, doc.Object)
+// audit judges all objects of an input. The report is not finished yet. What was read as a listener goes to readings.
+func audit(ctx context.Context, r *report.Report, in *input, set *rules.Set, namespace string, readings io.Writer) error {
+	index := rules.NewIndex(nil, namespace)
+	if err := in.each(ctx, func(doc *manifest.Document) { index.Add(doc.Object) }); err != nil {
+		return err
 	}
-	index := rules.NewIndex(objects, namespace)
-	for _, doc := range in.docs {
+	err := in.each(ctx, func(doc *manifest.Document) {
 		auditObject(r, set, doc, namespace, index)
-	}
+		if readings != io.Discard {
+			writeReadings(readings, doc)
+		}
+	})
+	r.Errors = append(r.Errors, in.errs...)
+	r.Summary.Files, r.Summary.Objects, r.Summary.NotObjects = in.files, in.objects, in.notObjects
+	return err
 }
 
 // auditObject adds to the report what the webhook would do with one object, which has no index, and the findings, which do.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"time"
 
@@ -15,6 +16,7 @@ type diffOptions struct {
 	policy, namespace, sourceURL string
 	output, failOn, color        choice
 	levels                       ruleLevels
+	input                        inputOptions
 	now                          func() time.Time
 }
 
@@ -55,6 +57,8 @@ Exit codes: 0 nothing got worse at or above --fail-on, 1 something did, 3 could 
 	flags.StringVar(&o.sourceURL, "source-url", "", "`URL` of a file for links, with {file} and {line} in it; in CI of GitHub and GitLab it is known")
 	flags.Var(&o.failOn, "fail-on", failOnUsage)
 	flags.Var(&o.levels, "level", levelUsage)
+	o.input.flags(flags)
+	o.input.renderFlags(flags)
 	flags.Var(&o.color, "color", "colours; auto: on a terminal, unless NO_COLOR is set")
 	return cmd
 }
@@ -79,13 +83,13 @@ func (o *diffOptions) run(cmd *cobra.Command, args []string) error {
 	set := rules.NewSetAt(policy, o.now)
 	failOn, changed := failLevel(o.failOn.value)
 	var sides [2]report.Side
+	var inputs [2]*input
 	for i, arg := range args {
-		in, err := readInput(cmd.Context(), []string{arg}, cmd.InOrStdin())
+		in, r, err := o.audit(cmd, arg, set)
 		if err != nil {
 			return err
 		}
-		r := report.New()
-		audit(r, in, set, o.namespace)
+		inputs[i] = in
 		r.Finish(failOn)
 		root := arg
 		if arg == "-" {
@@ -106,7 +110,10 @@ func (o *diffOptions) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return fmt.Errorf("find working directory: %w", err)
 	}
-	options := report.Options{Color: colored(o.color, cmd.OutOrStdout()), Dir: dir, Root: repository(dir), SourceURL: o.sourceURL}
+	options := report.Options{
+		Color: colored(o.color, cmd.OutOrStdout()), Dir: dir, Root: repository(dir), SourceURL: o.sourceURL,
+		Rendered: inputs[1].rendered, // links are to the new one
+	}
 	if options.SourceURL == "" {
 		options.SourceURL = sourceURL()
 	}
@@ -117,4 +124,18 @@ func (o *diffOptions) run(cmd *cobra.Command, args []string) error {
 		return exitCode(d.Summary.ExitCode)
 	}
 	return nil
+}
+
+// audit judges one of the two; its input is closed.
+func (o *diffOptions) audit(cmd *cobra.Command, arg string, set *rules.Set) (*input, *report.Report, error) {
+	in, err := o.input.list(cmd.Context(), []string{arg}, o.namespace, cmd.InOrStdin())
+	if err != nil {
+		return nil, nil, err
+	}
+	defer in.close()
+	in.progress = in.progressOf(cmd.ErrOrStderr())
+	r := report.New() // not Brief: the outcomes of clean objects are compared too
+	err = audit(cmd.Context(), r, in, set, o.namespace, io.Discard)
+	in.progress.finish()
+	return in, r, err
 }

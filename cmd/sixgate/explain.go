@@ -60,7 +60,23 @@ func listRules(w io.Writer) error {
 func explainRule(w io.Writer, r *rules.Rule) error {
 	_, err := fmt.Fprintf(w, "%s: %s\nlevel: %s  mutate: %s  since: %s\n\n%s\n",
 		r.ID, r.Title, r.Level, yesNo(r.Mutate), r.Since, strings.TrimSpace(rules.Doc(r.ID)))
-	return err
+	if err != nil {
+		return err
+	}
+	return explainCharts(w, r.ID)
+}
+
+// explainCharts lists the values of stock charts that repair what a rule finds.
+func explainCharts(w io.Writer, rule string) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	heading := "\n## Where to change it in stock charts\n\nCHART\tVALUES\n"
+	for _, v := range rules.ChartValues() {
+		if v.Rule == rule {
+			fmt.Fprintf(t, "%s%s\t%s\n", heading, v.Chart, strings.Join(v.Values, ", "))
+			heading = ""
+		}
+	}
+	return t.Flush()
 }
 
 func yesNo(b bool) string {

@@ -27,6 +27,7 @@ type fixOptions struct {
 	diff, dryRun, additions bool
 	levels                  ruleLevels
 	now                     func() time.Time
+	input                   inputOptions
 }
 
 // newFixFailOn is for levels of what is left: what would only be changed is repaired.
@@ -34,13 +35,14 @@ func newFixFailOn() choice { return choice{"deny", []string{"deny", "warn", "non
 
 // newFix returns the command; program is the name that its examples use.
 func newFix(program string, now func() time.Time) *cobra.Command {
-	o := fixOptions{failOn: newFixFailOn(), now: now}
+	o := fixOptions{failOn: newFixFailOn(), now: now, input: inputOptions{noRender: true, repairs: true}}
 	cmd := &cobra.Command{
 		Use:   "fix FILE|DIR|-...",
 		Short: "Repair manifests for an IPv6-only cluster, in place",
 		Long: `Repair what has one right answer, in the files: Services, Pods and their templates, configuration texts in ConfigMaps. Only
 the lines that a repair needs are changed; comments, order, quotes and indentation stay. A file without anything to repair
-is not written. Folders are read with all *.yaml, *.yml and *.json below them; "-" is standard input, repaired to standard output.
+is not written. Folders are read with all *.yaml, *.yml and *.json below them that .gitignore does not name; templates of charts are
+left alone. "-" is standard input, repaired to standard output.
 
 What the webhook only adds when an object is created (the API server's address, address pools, headless Services) depends on
 the cluster, and is left to the webhook unless --additions is given.
@@ -62,6 +64,7 @@ Exit codes: 0 no finding at or above --fail-on is left, 1 there is one, 3 could 
 	flags.BoolVar(&o.diff, "diff", false, "print a unified diff and write nothing")
 	flags.BoolVar(&o.dryRun, "dry-run", false, "list what would be repaired and write nothing")
 	flags.BoolVar(&o.additions, "additions", false, "also write what the webhook adds when an object is created")
+	o.input.flags(flags)
 	flags.Var(&o.failOn, "fail-on", "lowest level of findings left that gives exit code 1")
 	cmd.MarkFlagsMutuallyExclusive("diff", "dry-run")
 	return cmd
@@ -100,7 +103,14 @@ func (o *fixOptions) run(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	var stdin bytes.Buffer
-	in, err := readInput(cmd.Context(), args, io.TeeReader(cmd.InOrStdin(), &stdin))
+	in, err := o.input.list(cmd.Context(), args, o.namespace, io.TeeReader(cmd.InOrStdin(), &stdin))
+	if err != nil {
+		return err
+	}
+	defer in.close()
+	in.progress = in.progressOf(cmd.ErrOrStderr())
+	err = in.load(cmd.Context())
+	in.progress.finish()
 	if err != nil {
 		return err
 	}

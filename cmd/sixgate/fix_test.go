@@ -219,8 +219,13 @@ func undone(before, after []byte) map[int]string {
 // other files are as they are after the repair.
 func needed(t *testing.T, dir string, before, after map[string][]byte) int {
 	t.Helper()
-	in, err := readInput(t.Context(), []string{dir}, nil)
+	options := inputOptions{noRender: true, repairs: true}
+	in, err := options.list(t.Context(), []string{dir}, "default", nil)
 	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.close()
+	if err := in.load(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	var objects []*rules.Object

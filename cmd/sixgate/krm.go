@@ -77,8 +77,12 @@ type krmFile struct {
 
 func (o *krmOptions) run(cmd *cobra.Command) error {
 	var stdin bytes.Buffer
-	in, err := readInput(cmd.Context(), []string{"-"}, io.TeeReader(cmd.InOrStdin(), &stdin))
+	in, err := o.input.list(cmd.Context(), []string{"-"}, o.namespace, io.TeeReader(cmd.InOrStdin(), &stdin))
 	if err != nil {
+		return err
+	}
+	defer in.close()
+	if err := in.load(cmd.Context()); err != nil {
 		return err
 	}
 	root, err := resourceList(stdin.Bytes())

@@ -42,14 +42,21 @@ func TestMain(m *testing.M) {
 }
 
 func TestScripts(t *testing.T) {
+	for _, program := range []string{"helm", "kubectl"} {
+		if _, err := exec.LookPath(program); err != nil {
+			t.Logf("%s is not on PATH: what charts.txtar renders with it is not tested", program)
+		}
+	}
 	testscript.Run(t, testscript.Params{
 		Dir:           "testdata/script",
 		UpdateScripts: *update,
-		Cmds:          map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
+		Cmds:          map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "hostile": writeHostile},
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("NO_COLOR", "")
 			e.Setenv("TERM", "xterm")
-			return nil
+			program, err := exec.LookPath("sixgate") // for stories without PATH
+			e.Setenv("SIXGATE", program)
+			return err
 		},
 	})
 }

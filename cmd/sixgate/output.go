@@ -69,6 +69,11 @@ func (o outputs) orText() outputs {
 // tell reports whether standard output gets this format.
 func (o outputs) tell(format string) bool { return slices.Contains(o, output{format: format}) }
 
+// brief reports whether no format lists clean objects.
+func (o outputs) brief() bool {
+	return !slices.ContainsFunc(o, func(out output) bool { return out.format != "text" })
+}
+
 // write replaces the file as a whole, or not at all; what is no regular file, such as a pipe, is written to as it is.
 func (out output) write(write func(io.Writer) error) error {
 	path, perm := out.file, os.FileMode(0o644)

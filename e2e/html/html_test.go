@@ -8,10 +8,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"html"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -418,4 +420,35 @@ func TestScreenshots(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	page := filepath.Join(t.TempDir(), "terminal.html")
+	if err := os.WriteFile(page, []byte(terminal(t, "service-ipv4.yaml", "listen-gunicorn.yaml", "nginx-ipv4-only.yaml", "ip-variable.yaml")), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	b := open(t, page)
+	b.do(chromedp.EmulateViewport(1500, 900))
+	png, err := chromedp.Run(b, chromedp.CaptureScreenshot())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "terminal.png"), png, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// terminal is what an audit of examples looks like on a terminal, as a page.
+func terminal(t *testing.T, examples ...string) string {
+	t.Helper()
+	program, err := sixgate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(program, append([]string{"audit", "--color", "always", "--policy", "policy.yaml"}, examples...)...)
+	cmd.Dir = "../../examples"
+	out, _ := cmd.Output() // findings are exit code 1
+	text := "$ sixgate audit " + strings.Join(examples, " ") + "\n" + string(out)
+	styles := map[string]string{"1": "font-weight:bold;color:#fff", "1;31": "color:#ff6b68", "1;33": "color:#e5c07b", "1;36": "color:#56c8d8", "1;32": "color:#98c379", "2": "opacity:.6", "0": ""}
+	text = regexp.MustCompile("\x1b\\[([0-9;]*)m").ReplaceAllStringFunc(html.EscapeString(text), func(code string) string {
+		return `</span><span style="` + styles[strings.Trim(code, "\x1b[m")] + `">`
+	})
+	return `<!DOCTYPE html><meta charset="utf-8"><body id="status" style="margin:0;background:#16181d"><pre style="margin:0;padding:20px;color:#c8ccd4;font:14px/1.45 monospace;white-space:pre-wrap"><span>` + text + `</span></pre>`
 }

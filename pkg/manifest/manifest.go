@@ -37,6 +37,10 @@ var ErrNotObject = errors.New("not a Kubernetes object")
 // ErrDuplicateKey says that an object gives a key twice. Read returns the object too, with the last value, as kubectl sends it.
 var ErrDuplicateKey = errors.New("duplicate key")
 
+var errUTF16 = errors.New("UTF-16; save the file as UTF-8")
+
+var errNotUTF8 = errors.New("not UTF-8; save the file as UTF-8")
+
 var errTooLarge = fmt.Errorf("document is larger than %d MiB; split it", maxDocument>>20)
 
 // A Document is one Kubernetes object of an input.
@@ -91,8 +95,15 @@ func Read(file string, r io.Reader) (docs []*Document, errs []error) {
 		return nil, []error{&Error{File: file, Err: fmt.Errorf("larger than %d MiB; split it", maxFile>>20)}}
 	}
 	rd := &reader{src: &source{file: file, data: data}}
+	switch {
+	case bytes.HasPrefix(data, []byte("\xff\xfe")) || bytes.HasPrefix(data, []byte("\xfe\xff")):
+		rd.fail(0, errUTF16)
+		return nil, rd.errs
+	case bytes.IndexByte(data, 0) >= 0:
+		return nil, []error{&Error{File: file, Err: ErrBinary}}
+	}
 	if off := invalidUTF8(data); off >= 0 {
-		rd.fail(off, errors.New("not UTF-8; save the file as UTF-8"))
+		rd.fail(off, errNotUTF8)
 		return nil, rd.errs
 	}
 	if len(data) > 0 && data[len(data)-1] != '\n' {
@@ -121,6 +132,7 @@ type reader struct {
 	docs   []*Document
 	errs   []error
 	number int
+	binary bool // not a text
 }
 
 func (r *reader) fail(off int, err error) {
@@ -194,7 +206,7 @@ func (r *reader) document(start, end int, afterEnd bool) {
 	helm := helmSource(body[:content])
 	var notJSON *Error
 	if body[content] == '{' {
-		if notJSON = r.json(start+content, end, helm); notJSON == nil {
+		if notJSON = r.json(start+content, end, helm, true); notJSON == nil {
 			return
 		}
 	}
@@ -209,11 +221,12 @@ func (r *reader) document(start, end int, afterEnd bool) {
 	}
 }
 
-// json reads concatenated JSON values. If the first one is not JSON it returns why, and records nothing: it may be YAML.
-func (r *reader) json(start, end int, helm string) *Error {
+// json reads concatenated JSON values; first: they start with the first one of their document. If that is not JSON it returns why,
+// and records nothing: it may be YAML.
+func (r *reader) json(start, end int, helm string, first bool) *Error {
 	body := r.src.data[start:end]
 	dec := json.NewDecoder(bytes.NewReader(body))
-	for first := true; ; first = false {
+	for ; ; first = false {
 		before := int(dec.InputOffset())
 		var raw json.RawMessage
 		err := dec.Decode(&raw)

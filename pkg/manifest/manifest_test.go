@@ -133,6 +133,7 @@ func TestRead(t *testing.T) {
 				t.Errorf("got  %q\nwant %q", gotErrs, tt.errs)
 			}
 			check(t, tt.in, docs, errs)
+			sameScan(t, tt.in, docs, errs)
 		})
 	}
 }
@@ -537,6 +538,7 @@ func FuzzRead(f *testing.F) {
 	f.Fuzz(func(t *testing.T, in string) {
 		docs, errs := Read("f", strings.NewReader(in))
 		check(t, in, docs, errs)
+		sameScan(t, in, docs, errs)
 	})
 }
 

@@ -81,7 +81,7 @@ func (d *Document) SourceNear(line, column, characters int) (part string, at int
 	if b == nil {
 		return "", 1
 	}
-	start := s.starts[line-1]
+	start := s.starts[line-s.first-1]
 	if bytes.HasPrefix(s.data[start:], []byte(bom)) {
 		start += len(bom)
 	}
@@ -95,6 +95,7 @@ func (d *Document) SourceNear(line, column, characters int) (part string, at int
 type source struct {
 	file   string
 	data   []byte
+	first  int  // lines of the file in front of data
 	ended  bool // the last line had no end, Read has given it one
 	once   sync.Once
 	starts []int // offset of each line, as editors count them
@@ -154,6 +155,7 @@ func (s *source) forward(off, characters int) int {
 
 func (s *source) line(n int) []byte {
 	starts := s.lines()
+	n -= s.first
 	if n < 1 || n > len(starts) {
 		return nil
 	}
@@ -173,7 +175,7 @@ func (s *source) place(off int) (line, column int) {
 	if bytes.HasPrefix(s.data[start:off], []byte(bom)) {
 		start += len(bom)
 	}
-	return line, s.characters(off) - s.characters(start) + 1
+	return s.first + line, s.characters(off) - s.characters(start) + 1
 }
 
 // A text is one document of a file. Its nodes are parsed when a position is asked for the first time.

@@ -23,7 +23,8 @@ var (
 // writeGitHub writes workflow commands: GitHub shows them beside the lines of a change.
 func (r *Report) writeGitHub(w io.Writer, o Options) error {
 	b := bufio.NewWriter(w)
-	command := func(name, file string, line, column int, title, message string) {
+	command := func(name, file, template string, line, column int, title, message string) {
+		file, line, column = o.location(file, template, line, column)
 		fmt.Fprintf(b, "::%s ", name)
 		if file != stdin {
 			fmt.Fprintf(b, "file=%s,", gitHubProperty.Replace(o.relative(file)))
@@ -46,7 +47,7 @@ func (r *Report) writeGitHub(w io.Writer, o Options) error {
 		} else {
 			errors++
 		}
-		command(name, e.File, e.Line, e.Column, "sixgate: not read", e.String())
+		command(name, e.File, "", e.Line, e.Column, "sixgate: not read", e.String())
 	}
 	for i := range r.Findings {
 		f := &r.Findings[i]
@@ -57,7 +58,7 @@ func (r *Report) writeGitHub(w io.Writer, o Options) error {
 		} else {
 			warnings++
 		}
-		command(name, f.File, f.Line, f.Column, f.object(), f.line)
+		command(name, f.File, f.Template, f.Line, f.Column, f.object(), f.line)
 	}
 	summary := r.Summary.String()
 	if ready := r.Summary.Readiness.String(); ready != "" {
@@ -66,7 +67,7 @@ func (r *Report) writeGitHub(w io.Writer, o Options) error {
 	if left := max(errors-maxGitHubAnnotations, 0) + max(warnings-maxGitHubAnnotations, 0); left > 0 {
 		summary += fmt.Sprintf(". GitHub shows %d errors and %d warnings of a step beside the lines: %d more are in this log", maxGitHubAnnotations, maxGitHubAnnotations, left)
 	}
-	command("notice", stdin, 0, 0, "sixgate", summary)
+	command("notice", stdin, "", 0, 0, "sixgate", summary)
 	return b.Flush()
 }
 
@@ -91,7 +92,8 @@ func (r *Report) writeGitLab(w io.Writer, o Options) error {
 	s := &stream{w: w}
 	s.text("[")
 	n := 0
-	issue := func(i gitLabIssue, file string, line int) {
+	issue := func(i gitLabIssue, file, template string, line int) {
+		file, line, _ = o.location(file, template, line, 0)
 		i.Location.Path, i.Location.Lines.Begin = o.relative(file), max(line, 1)
 		s.separate(n)
 		s.json(i)
@@ -106,7 +108,7 @@ func (r *Report) writeGitLab(w io.Writer, o Options) error {
 		issue(gitLabIssue{
 			Description: Printable(e.Message), CheckName: "not-read", Severity: severity,
 			Fingerprint: hash(fmt.Sprintf("%q", []string{o.relative(e.File), e.Message, fmt.Sprint(e.Line, e.Column, i)})),
-		}, e.File, e.Line)
+		}, e.File, "", e.Line)
 	}
 	for i := range r.Findings {
 		f := &r.Findings[i]
@@ -114,7 +116,7 @@ func (r *Report) writeGitLab(w io.Writer, o Options) error {
 		if f.Level == rules.Deny.String() {
 			severity = "critical"
 		}
-		issue(gitLabIssue{Description: f.object() + ": " + Printable(f.line), CheckName: f.Rule, Fingerprint: f.Fingerprint, Severity: severity}, f.File, f.Line)
+		issue(gitLabIssue{Description: f.object() + ": " + Printable(f.line), CheckName: f.Rule, Fingerprint: f.Fingerprint, Severity: severity}, f.File, f.Template, f.Line)
 	}
 	s.text("\n]\n")
 	return s.err

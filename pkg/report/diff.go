@@ -361,9 +361,9 @@ func (d *Diff) writeMarkdown(w io.Writer, o Options) error {
 	}
 	b.WriteString(s.String() + "\n")
 	var rows []string
-	row := func(label string, at At, message, rule string) {
+	row := func(label string, at At, template, message, rule string) {
 		where := markdownCode(fmt.Sprintf("%s:%d", o.relative(at.File), at.Line))
-		if link := o.link(at.File, at.Line); link != "" && label == "**worse**" { // the other lines are not in the new tree
+		if link := o.linkTo(at, template); link != "" && label == "**worse**" { // the other lines are not in the new tree
 			where = "[" + where + "](" + markdownTarget(link) + ")"
 		}
 		if rule != "" {
@@ -374,22 +374,22 @@ func (d *Diff) writeMarkdown(w io.Writer, o Options) error {
 	outcomes := func(label string, worse bool) {
 		for i := range d.Outcomes {
 			if o := &d.Outcomes[i]; o.Worse == worse {
-				row(label, o.At, strings.TrimPrefix(o.String(), o.object()+": "), "")
+				row(label, o.At, "", strings.TrimPrefix(o.String(), o.object()+": "), "")
 			}
 		}
 	}
 	for i := range d.Worse {
 		c := &d.Worse[i]
-		row("**worse**", c.At, c.where+": "+c.Message+c.levels(), c.Rule)
+		row("**worse**", c.At, c.Template, c.where+": "+c.Message+c.levels(), c.Rule)
 	}
 	outcomes("**worse**", true)
 	for i := range d.Hidden {
 		h := &d.Hidden[i]
-		row("hidden", h.At, h.where+": "+h.Message+fmt.Sprintf(" (%s; now skipped: %s)", h.Level, h.Reason), h.Rule)
+		row("hidden", h.At, h.Template, h.where+": "+h.Message+fmt.Sprintf(" (%s; now skipped: %s)", h.Level, h.Reason), h.Rule)
 	}
 	for i := range d.Better {
 		c := &d.Better[i]
-		row("better", c.At, c.where+": "+c.Message+c.levels(), c.Rule)
+		row("better", c.At, c.Template, c.where+": "+c.Message+c.levels(), c.Rule)
 	}
 	outcomes("better", false)
 	written := 0

@@ -99,7 +99,7 @@ func (r *Report) writeHTML(w io.Writer, o Options) error {
 	skipped := make([]htmlSkipped, 0, min(len(r.Skipped), maxHTMLList))
 	for i := range r.Skipped[:cap(skipped)] {
 		k := &r.Skipped[i]
-		skipped = append(skipped, htmlSkipped{k.object(), k.Rule, rulePage(k.Rule), k.Reason, k.place(), o.link(k.File, k.Line)})
+		skipped = append(skipped, htmlSkipped{k.object(), k.Rule, rulePage(k.Rule), k.Reason, k.place(), o.linkTo(k.At, "")})
 	}
 	namespaces := r.htmlNamespaces()
 	type name struct{ Value, Shown string }
@@ -227,7 +227,7 @@ func (r *Report) htmlFindings(o *Options) []htmlFinding {
 	for _, f := range r.worst() {
 		h := htmlFinding{
 			Level: f.Level, Rule: f.Rule, Kind: f.Kind, Namespace: f.Namespace, Name: f.Name, Where: f.where, Message: f.Message,
-			File: f.File, Line: f.Line, Column: f.Column, Fixable: f.Fixable, Link: o.link(f.File, f.Line),
+			File: f.File, Line: f.Line, Column: f.Column, Fixable: f.Fixable, Link: o.linkTo(f.At, f.Template),
 		}
 		if f.Repaired {
 			h.Repair = f.repair

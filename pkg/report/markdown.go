@@ -79,7 +79,7 @@ func (o *Options) markdownRow(f *Finding) string {
 	if f.Line > 0 {
 		where += fmt.Sprintf(":%d", f.Line)
 	}
-	if link := o.link(f.File, f.Line); link != "" {
+	if link := o.linkTo(f.At, f.Template); link != "" {
 		where = "[" + markdownText(where) + "](" + markdownTarget(link) + ")"
 	} else {
 		where = markdownCode(where)

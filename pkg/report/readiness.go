@@ -79,11 +79,26 @@ type document struct {
 func (a At) subject() subject   { return subject{a.Namespace, a.Kind, a.Name} }
 func (a At) document() document { return document{a.File, a.Document, a.Item} }
 
+// A workload is what must be known of an object until the end: the report of a large input has many.
 type workload struct {
-	at At
-	rules.Workload
+	namespace string
+	document  document
+	labels    []string // key, value, key, value
+	uses      []string
 }
 
+func newWorkload(at At, w rules.Workload) workload {
+	out := workload{namespace: at.Namespace, document: at.document(), uses: slices.Clip(w.Uses)}
+	out.labels = make([]string, 0, 2*len(w.Labels))
+	for _, key := range slices.Sorted(maps.Keys(w.Labels)) {
+		if value, ok := w.Labels[key].(string); ok { // no selector asks for another one
+			out.labels = append(out.labels, key, value)
+		}
+	}
+	return out
+}
+
+// A service has findings: others make no workload unready.
 type service struct {
 	at       At
 	selector map[string]any
@@ -129,7 +144,7 @@ func (r *Report) countReadiness() {
 			of(f.Namespace).Warn++
 		}
 	}
-	// Only Services with findings matter. Equal selectors are one, and each is filed under its rarest label, so that many Services
+	// Equal selectors are one, and each is filed under its rarest label, so that many Services
 	// and many workloads do not multiply.
 	type faulty struct {
 		namespace string
@@ -167,20 +182,24 @@ func (r *Report) countReadiness() {
 		filed[l] = append(filed[l], f)
 	}
 	for _, w := range r.workloads {
-		st := own[w.at.document()]
-		for _, use := range w.Uses {
+		st := own[w.document]
+		for _, use := range w.uses {
 			kind, name, _ := strings.Cut(use, "/")
-			st = max(st, states[subject{w.at.Namespace, kind, name}])
+			st = max(st, states[subject{w.namespace, kind, name}])
 		}
-		for _, l := range labels(w.at.Namespace, w.Labels) {
+		has := map[string]any{}
+		for pair := range slices.Chunk(w.labels, 2) {
+			has[pair[0]] = pair[1]
+		}
+		for _, l := range labels(w.namespace, has) {
 			for _, f := range filed[l] {
-				if f.state > st && rules.Selects(f.selector, w.Labels) {
+				if f.state > st && rules.Selects(f.selector, has) {
 					st = f.state
 				}
 			}
 		}
 		r.Summary.Readiness.count(st)
-		of(w.at.Namespace).Readiness.count(st)
+		of(w.namespace).Readiness.count(st)
 	}
 	r.Summary.ByNamespace = map[string]NamespaceSummary{}
 	for _, name := range slices.Sorted(maps.Keys(byNamespace)) {

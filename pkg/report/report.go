@@ -43,6 +43,10 @@ type Report struct {
 	Errors     []Error     `json:"errors" jsonschema:"what could not be read"`
 	Summary    Summary     `json:"summary" jsonschema:"counts"`
 
+	// Brief: clean objects are counted and not listed, for forms that do not show them; an input may have millions.
+	Brief bool `json:"-"`
+	clean int  // that are not listed
+
 	workloads []workload
 	services  []service
 	baseline  Baseline
@@ -74,6 +78,12 @@ type Finding struct {
 	Repaired bool   `json:"repaired" jsonschema:"the webhook applies that repair, to this object or to the Pods that are made from it"`
 	// Fingerprint is the same while file, object, rule and value are, whatever moves around them.
 	Fingerprint string `json:"fingerprint" jsonschema:"tells a finding from every other one of the report; the same while file, object, rule and value are, whichever line they move to"`
+	// Where people change it, who do not write the manifest: the chart and template that rendered it, and the chart values to set.
+	Chart    string   `json:"chart" jsonschema:"the chart that rendered the object, with its version where the object has a label for them; empty where that is not known"`
+	Template string   `json:"template" jsonschema:"the template, from the comment # Source: that Helm writes; else empty"`
+	Values   []string `json:"values" jsonschema:"what to set in the values of the chart that was installed, where that is known"`
+
+	origin string // the same three, for people
 
 	fault                       [2]string // subject and value
 	where                       string    // the field, and the line of a configuration text in it
@@ -189,7 +199,12 @@ func (r *Report) AddFinding(at At, doc *manifest.Document, f rules.Finding, by R
 	if at.Kind != "Secret" { // whose text is nobody's business
 		source, caret = excerpt(doc.SourceNear(at.Line, at.Column, maxSource+1))
 	}
+	from := rules.OriginOf(doc.Object, doc.Source, f.Rule.ID)
+	if from.Values == nil {
+		from.Values = []string{}
+	}
 	r.Findings = append(r.Findings, Finding{
+		Chart: from.Chart, Template: from.Template, Values: from.Values, origin: from.String(),
 		At: at, Rule: f.Rule.ID, Level: f.Level.String(), Path: f.Path.String(), Message: f.Message,
 		Fixable: f.Fix != nil, Repaired: by != Nobody, fault: [2]string{f.Subject, f.Value}, where: where,
 		line: f.String(), source: source, caret: caret, repair: string(by),
@@ -206,7 +221,8 @@ const (
 	RepairsPods   Repair = "the webhook repairs its Pods"
 )
 
-// AddObject adds what the webhook does with an object: the outcome, the findings whose fix it applies, and the patch.
+// AddObject adds what the webhook does with an object: the outcome, the findings whose fix it applies, and the patch. The faults of
+// the object have been added.
 func (r *Report) AddObject(at At, doc *manifest.Document, outcome string, changed []rules.Finding, patch []jsonpatch.Operation) {
 	o := Object{At: at, Outcome: outcome, Changes: []string{}, Patch: patch}
 	if patch == nil {
@@ -219,12 +235,18 @@ func (r *Report) AddObject(at At, doc *manifest.Document, outcome string, change
 		}
 		o.Changes, o.changes = append(o.Changes, line), append(o.changes, at.in(doc, &f))
 	}
-	r.Objects = append(r.Objects, o)
+	if r.Brief && outcome == Clean {
+		r.clean++
+	} else {
+		r.Objects = append(r.Objects, o)
+	}
 	r.see(at.subject())
 	if w, ok := rules.WorkloadOf(doc.Object); ok {
-		r.workloads = append(r.workloads, workload{at, w})
-	} else if selector := rules.ServiceSelector(doc.Object); selector != nil {
-		r.services = append(r.services, service{at, selector})
+		r.workloads = append(r.workloads, newWorkload(at, w))
+	} else if n := len(r.Findings); n > 0 && r.Findings[n-1].document() == at.document() {
+		if selector := rules.ServiceSelector(doc.Object); selector != nil {
+			r.services = append(r.services, service{at, selector})
+		}
 	}
 }
 
@@ -241,6 +263,7 @@ func (r *Report) Finish(failOn rules.Level) {
 	r.applyBaseline()
 	r.countReadiness()
 	s := &r.Summary
+	s.Clean = r.clean
 	s.Known = len(r.Known)
 	s.SkippedBy = map[string]int{ByAnnotation: 0, ByException: 0}
 	for _, k := range r.Skipped {
@@ -250,7 +273,7 @@ func (r *Report) Finish(failOn rules.Level) {
 	for _, e := range r.Exceptions {
 		s.Exceptions[e.State]++
 	}
-	s.Audited, s.Findings, s.Skipped, s.Errors = len(r.Objects), len(r.Findings), len(r.Skipped), len(r.Errors)
+	s.Audited, s.Findings, s.Skipped, s.Errors = len(r.Objects)+r.clean, len(r.Findings), len(r.Skipped), len(r.Errors)
 	for _, o := range r.Objects {
 		switch o.Outcome {
 		case Denied:

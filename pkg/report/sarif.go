@@ -102,7 +102,7 @@ func (r *Report) writeSARIF(w io.Writer, o Options) error {
 	invocation := sarifInvocation{ExecutionSuccessful: r.Summary.ExitCode != 3, ExitCode: r.Summary.ExitCode}
 	for i := range r.Errors {
 		e := &r.Errors[i]
-		n := sarifNotification{Level: "error", Message: sarifText{Text: Printable(e.Message)}, Locations: o.sarifLocation(e.File, e.Line, e.Column)}
+		n := sarifNotification{Level: "error", Message: sarifText{Text: Printable(e.Message)}, Locations: o.sarifLocation(e.File, "", e.Line, e.Column)}
 		if e.Audited {
 			n.Level = "warning"
 		}
@@ -126,7 +126,7 @@ func (r *Report) writeSARIF(w io.Writer, o Options) error {
 		result := sarifResult{
 			RuleID: f.Rule, RuleIndex: index[f.Rule], Level: sarifSeverity(f.Level),
 			Message:   sarifText{Text: f.object() + ": " + Printable(f.line)},
-			Locations: o.sarifLocation(f.File, f.Line, f.Column),
+			Locations: o.sarifLocation(f.File, f.Template, f.Line, f.Column),
 			// The one key that GitHub follows a finding by.
 			PartialFingerprints: map[string]string{"primaryLocationLineHash": f.Fingerprint},
 			Properties:          map[string]any{"fixable": f.Fixable, "repairedByWebhook": f.Repaired},
@@ -157,7 +157,8 @@ func sarifSeverity(level string) string {
 	return "warning"
 }
 
-func (o *Options) sarifLocation(file string, line, column int) []sarifLocation {
+func (o *Options) sarifLocation(file, template string, line, column int) []sarifLocation {
+	file, line, column = o.location(file, template, line, column)
 	l := sarifLocation{PhysicalLocation: sarifPhysical{ArtifactLocation: sarifArtifact{URI: o.uri(file)}}}
 	if !strings.HasPrefix(l.PhysicalLocation.ArtifactLocation.URI, "/") {
 		l.PhysicalLocation.ArtifactLocation.URIBaseID = "%SRCROOT%"

@@ -112,6 +112,9 @@ func (t *text) excerpt(f *Finding) {
 	if strings.TrimSpace(f.source) != "" {
 		fmt.Fprintf(t, "%s\n%s\n", Printable(f.source), t.paint(green, f.caret))
 	}
+	if f.origin != "" {
+		fmt.Fprintf(t, "  in %s\n", Printable(f.origin))
+	}
 }
 
 func (t *text) line(at At, label, message string) { t.label(at, colors[label], label, message) }

@@ -28,6 +28,26 @@ type Options struct {
 	Dir string
 	// SourceURL is where a file can be read, with {file} and {line} in it: "https://git.example/shop/blob/main/{file}#L{line}".
 	SourceURL string
+	// Rendered tells what to open where File is a folder that was rendered: the template, or the folder where that is no file; false
+	// where File was read as it is. nil: every file was.
+	Rendered func(folder, template string) (file string, ok bool)
+}
+
+// location is where people look for a place: in a file with its line and column, or in what was rendered, whose lines are not those
+// of a file: 0.
+func (o *Options) location(file, template string, line, column int) (string, int, int) {
+	if o.Rendered != nil {
+		if source, ok := o.Rendered(file, template); ok {
+			return source, 0, 0
+		}
+	}
+	return file, line, column
+}
+
+// linkTo is link for a place.
+func (o *Options) linkTo(at At, template string) string {
+	file, line, _ := o.location(at.File, template, at.Line, at.Column)
+	return o.link(file, line)
 }
 
 // A format is one way to write a report.

@@ -49,6 +49,7 @@ func generate() (map[string][]byte, error) {
 		files["docs/rules/"+r.ID+".md"] = page(r)
 	}
 	files["docs/listen.md"] = programs()
+	files["docs/charts.md"] = charts()
 	files["docs/export.md"] = exported()
 	var err error
 	if files["docs/schema/report-v1.json"], err = reportSchema(); err != nil {
@@ -165,6 +166,24 @@ func index() []byte {
 func page(r *rules.Rule) []byte {
 	return fmt.Appendf(nil, "<!-- Generated from pkg/rules/doc by `make generate`; do not edit. -->\n# %s\n\n%s.\n\nLevel: %s. The webhook repairs it: %s. Since %s.\n\n%s",
 		r.ID, r.Title, level(r), repairs(r), r.Since, rules.Doc(r.ID))
+}
+
+// charts is the page of the values of stock charts.
+func charts() []byte {
+	var b bytes.Buffer
+	b.WriteString("<!-- Generated from pkg/rules by `make generate`; do not edit. -->\n# Where to change it: values of stock charts\n\n" +
+		"A finding in what a chart rendered names the template and the chart ([inputs](inputs.md)); for these charts also the value to set. The value stands\n" +
+		"under the name of the subchart where the chart is part of another one: `redis-ha.haproxy.IPv6.enabled` in Argo CD's. Each row was read in\n" +
+		"the file named last. What was not read is not here: Sixgate does not guess.\n\n" +
+		"| chart | template | rule | values | read in |\n| --- | --- | --- | --- | --- |\n")
+	for _, v := range rules.ChartValues() {
+		template := "any"
+		if v.Template != "" {
+			template = "`" + strings.TrimPrefix(strings.TrimPrefix(v.Template, "/"), "templates/") + "`"
+		}
+		fmt.Fprintf(&b, "| %s | %s | [%s](rules/%s.md) | `%s` | %s |\n", v.Chart, template, v.Rule, v.Rule, strings.Join(v.Values, "`<br>`"), v.Source)
+	}
+	return b.Bytes()
 }
 
 // programs is the page of what programs bind.
