@@ -91,7 +91,7 @@ func run(ctx context.Context, args []string) error {
 		recorder.Eventf(on, nil, corev1.EventTypeWarning, "IPv4Only", "Validate", "%s", note)
 	}
 	requests, server := log.WithName("admission"), mgr.GetWebhookServer()
-	server.Register("/mutate", &handler{name: "mutate", verb: mutateRequest, set: &policy.set, log: requests})
+	server.Register("/mutate", &handler{name: "mutate", verb: mutateRequest, set: &policy.set, log: requests, fights: newFightDetector()})
 	server.Register("/validate", &handler{name: "validate", verb: validateRequest(events), set: &policy.set, log: requests})
 	for _, r := range []interface {
 		Start(context.Context) error
