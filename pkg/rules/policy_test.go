@@ -209,6 +209,8 @@ rules:
 exclude: {namespaces: [], objects: ["*/Pod/*"]}
 exceptions: [{rule: listen-nginx, objects: ["a/ConfigMap/b"], owner: web, reason: old, until: 2027-03-01}]
 forbidOptOut: [{rules: [listen-nginx], namespaces: ["prod-*"]}]
+mode: audit
+enforceNamespaces: [shop, "team-*"]
 `))
 	if err != nil {
 		t.Fatal(err)
@@ -231,6 +233,7 @@ forbidOptOut: [{rules: [listen-nginx], namespaces: ["prod-*"]}]
 		Exclude:      Exclude{Namespaces: []string{}, Objects: []string{"*/Pod/*"}},
 		Exceptions:   []Exception{{Rule: "listen-nginx", Objects: []string{"a/ConfigMap/b"}, Owner: "web", Reason: "old", Until: "2027-03-01"}},
 		ForbidOptOut: []ForbidOptOut{{Rules: []string{"listen-nginx"}, Namespaces: []string{"prod-*"}}},
+		Mode:         ModeAudit, EnforceNamespaces: []string{"shop", "team-*"},
 	}
 	if !reflect.DeepEqual(p, want) {
 		t.Errorf("got  %+v\nwant %+v", p, want)
