@@ -15,6 +15,8 @@ build:
 
 # Name of the image, without tag.
 REPOSITORY = docker.io/sixgate/webhook
+# Absolute path of the key that signs the checksums of a release; none: they are not signed.
+KEY =
 
 # The image as an OCI layout and as one file, in dist (docs/release.md).
 image:
@@ -22,7 +24,7 @@ image:
 
 # All that a release is made of, in dist; nothing is published.
 release-dry-run:
-	go -C tools/release run . -root "$(CURDIR)" -repository "$(REPOSITORY)" all
+	go -C tools/release run . -root "$(CURDIR)" -repository "$(REPOSITORY)" -key "$(KEY)" all
 
 unit:
 	@sh e2e/requirements.sh

@@ -192,7 +192,7 @@ func (r release) checksums() error {
 	}
 	var out strings.Builder
 	for _, e := range entries {
-		if e.IsDir() || strings.HasPrefix(e.Name(), ".") || e.Name() == "checksums.txt" {
+		if e.IsDir() || strings.HasPrefix(e.Name(), ".") || strings.HasPrefix(e.Name(), "checksums.txt") {
 			continue
 		}
 		f, err := os.Open(filepath.Join(r.out, e.Name()))

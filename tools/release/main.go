@@ -13,6 +13,7 @@ func main() {
 	root := flag.String("root", "../..", "the checkout of Sixgate")
 	out := flag.String("out", "", "folder to write into, which is made anew; default dist in the checkout")
 	repository := flag.String("repository", "docker.io/sixgate/webhook", "name of the image, without tag")
+	key := flag.String("key", "", "file with an ECDSA private key (PEM, PKCS #8) that signs the checksums; none: they are not signed")
 	flag.Usage = func() {
 		fmt.Fprintln(os.Stderr, "usage: release [flags] image|all")
 		flag.PrintDefaults()
@@ -21,7 +22,7 @@ func main() {
 	if *out == "" {
 		*out = filepath.Join(*root, "dist")
 	}
-	r := release{root: *root, out: *out, repository: *repository}
+	r := release{root: *root, out: *out, repository: *repository, key: *key}
 	for _, system := range []string{"darwin", "linux", "windows"} {
 		r.platforms = append(r.platforms, platform{system, "amd64"}, platform{system, "arm64"})
 	}
@@ -33,8 +34,8 @@ func main() {
 
 // A release says where from, where to, and for which platforms the command line is packed.
 type release struct {
-	root, out, repository string
-	platforms             []platform
+	root, out, repository, key string
+	platforms                  []platform
 }
 
 func run(r release, args []string) error {
@@ -74,5 +75,8 @@ func run(r release, args []string) error {
 			return err
 		}
 	}
-	return r.checksums()
+	if err := r.checksums(); err != nil || r.key == "" {
+		return err
+	}
+	return r.sign(r.key)
 }
