@@ -77,39 +77,38 @@ func compressed(at time.Time, files []file) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// archives writes an archive of the command line for each platform, with its SBOM. It returns the version of the program, and the
-// SHA-256 of each archive by its name.
-func (r release) archives(scratch string) (version string, sums map[string]string, err error) {
+// archives writes an archive of the command line for each platform, with its SBOM. It returns the SHA-256 of each archive by
+// its name.
+func (r release) archives(scratch string) (map[string]string, error) {
 	extra, err := r.extras(scratch)
 	if err != nil {
-		return "", nil, err
+		return nil, err
 	}
-	sums = map[string]string{}
+	sums := map[string]string{}
 	for _, p := range r.platforms {
 		b, err := r.build(scratch, "sixgate", p)
 		if err != nil {
-			return "", nil, err
+			return nil, err
 		}
-		version = b.version()
 		program, err := read(b.name, b.path, 0o755)
 		if err != nil {
-			return "", nil, err
+			return nil, err
 		}
-		data, err := compressed(b.time(), append([]file{program}, extra...))
+		data, err := compressed(r.source.time, append([]file{program}, extra...))
 		if err != nil {
-			return "", nil, err
+			return nil, err
 		}
 		name := "sixgate_" + p.String()
 		sum := sha256.Sum256(data)
 		sums[name+".tar.gz"] = hex.EncodeToString(sum[:])
 		if err := r.write(name+".tar.gz", data); err != nil {
-			return "", nil, err
+			return nil, err
 		}
 		if err := r.sbom(name, p, b); err != nil {
-			return "", nil, err
+			return nil, err
 		}
 	}
-	return version, sums, nil
+	return sums, nil
 }
 
 // extras are the files beside the program: licence, manual pages and completions, as the program itself writes them.
@@ -135,7 +134,7 @@ func (r release) extras(scratch string) ([]file, error) {
 	}
 	man := filepath.Join(scratch, "man")
 	cmd := exec.Command(b.path, "man", man)
-	cmd.Env = append(os.Environ(), fmt.Sprintf("SOURCE_DATE_EPOCH=%d", b.time().Unix()))
+	cmd.Env = append(os.Environ(), fmt.Sprintf("SOURCE_DATE_EPOCH=%d", r.source.time.Unix()))
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("write manual pages: %w: %s", err, out)
 	}
@@ -154,7 +153,7 @@ func (r release) extras(scratch string) ([]file, error) {
 }
 
 // krew fills in .krew.yaml as krew-release-bot would, from the archives that are here instead of those that it downloads.
-func (r release) krew(version string, sums map[string]string) error {
+func (r release) krew(sums map[string]string) error {
 	text, err := os.ReadFile(filepath.Join(r.root, ".krew.yaml"))
 	if err != nil {
 		return fmt.Errorf("read krew template: %w", err)
@@ -178,7 +177,7 @@ func (r release) krew(version string, sums map[string]string) error {
 		return fmt.Errorf("read krew template: %w", err)
 	}
 	var out bytes.Buffer
-	if err := t.Execute(&out, map[string]string{"TagName": version}); err != nil {
+	if err := t.Execute(&out, map[string]string{"TagName": r.source.version}); err != nil {
 		return fmt.Errorf("fill in krew template: %w", err)
 	}
 	return r.write("sixgate.yaml", out.Bytes())

@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"time"
 )
 
 // A platform is what a binary is built for, in Go's words.
@@ -32,7 +31,7 @@ func (r release) build(scratch, command string, p platform) (*binary, error) {
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", abs, "./cmd/"+command)
+	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w -X main.released="+r.source.version, "-o", abs, "./cmd/"+command)
 	cmd.Dir = r.root
 	// What else could change the bytes has its default.
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS="+p.os, "GOARCH="+p.arch, "GOFLAGS=-mod=readonly", "GOWORK=off",
@@ -44,30 +43,4 @@ func (r release) build(scratch, command string, p platform) (*binary, error) {
 		return nil, fmt.Errorf("read build info: %w", err)
 	}
 	return b, nil
-}
-
-// version is what the binary says of itself: a tag, or the commit.
-func (b *binary) version() string {
-	if v := b.info.Main.Version; v != "" && v != "(devel)" {
-		return v
-	}
-	return "v0.0.0-unknown"
-}
-
-func (b *binary) setting(key string) string {
-	for _, s := range b.info.Settings {
-		if s.Key == key {
-			return s.Value
-		}
-	}
-	return ""
-}
-
-// time is that of the commit: nothing in a release says when it was built.
-func (b *binary) time() time.Time {
-	t, err := time.Parse(time.RFC3339, b.setting("vcs.time"))
-	if err != nil {
-		return time.Unix(0, 0).UTC()
-	}
-	return t.UTC()
 }

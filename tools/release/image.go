@@ -47,7 +47,7 @@ func (r release) image(scratch string) error {
 		if err := r.sbom("image_"+p.String(), p, webhook, cli); err != nil {
 			return err
 		}
-		tag := strings.ReplaceAll(webhook.version(), "+", "_") // + is not allowed in a tag
+		tag := strings.ReplaceAll(r.source.version, "+", "_") // + is not allowed in a tag
 		annotations["org.opencontainers.image.ref.name"] = tag
 		annotations["io.containerd.image.name"] = r.repository + ":" + tag
 	}
@@ -76,10 +76,10 @@ func (r release) oneImage(webhook, cli *binary, arch string) (v1.Image, error) {
 		"org.opencontainers.image.title":    "Sixgate",
 		"org.opencontainers.image.source":   "https://github.com/sixgate/sixgate",
 		"org.opencontainers.image.licenses": "Apache-2.0",
-		"org.opencontainers.image.version":  webhook.version(),
-		"org.opencontainers.image.revision": webhook.setting("vcs.revision"),
+		"org.opencontainers.image.version":  r.source.version,
+		"org.opencontainers.image.revision": r.source.revision,
 	}
-	created := v1.Time{Time: webhook.time()}
+	created := v1.Time{Time: r.source.time}
 	img := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
 	// A layer for each command: who updates one version to the next fetches what has changed.
 	for _, b := range []*binary{webhook, cli} {

@@ -9,12 +9,12 @@ import (
 
 // TestKrew: the template of the checkout asks for archives that are made, and each gets the sum of its own.
 func TestKrew(t *testing.T) {
-	r := release{root: "../..", out: t.TempDir()}
+	r := release{root: "../..", out: t.TempDir(), source: source{version: "v1.2.3"}}
 	sums := map[string]string{}
 	for _, name := range []string{"darwin_amd64", "darwin_arm64", "linux_amd64", "linux_arm64", "windows_amd64"} {
 		sums["sixgate_"+name+".tar.gz"] = "sum-of-" + name
 	}
-	if err := r.krew("v1.2.3", sums); err != nil {
+	if err := r.krew(sums); err != nil {
 		t.Fatal(err)
 	}
 	text, err := os.ReadFile(filepath.Join(r.out, "sixgate.yaml"))
@@ -28,7 +28,7 @@ func TestKrew(t *testing.T) {
 		}
 	}
 	delete(sums, "sixgate_linux_arm64.tar.gz")
-	if err := r.krew("v1.2.3", sums); err == nil || !strings.Contains(err.Error(), "no archive sixgate_linux_arm64.tar.gz was made") {
+	if err := r.krew(sums); err == nil || !strings.Contains(err.Error(), "no archive sixgate_linux_arm64.tar.gz was made") {
 		t.Errorf("an archive is missing: %v", err)
 	}
 }

@@ -13,6 +13,7 @@ func main() {
 	root := flag.String("root", "../..", "the checkout of Sixgate")
 	out := flag.String("out", "", "folder to write into, which is made anew; default dist in the checkout")
 	repository := flag.String("repository", "docker.io/sixgate/webhook", "name of the image, without tag")
+	version := flag.String("version", "", "version of the release; default the tag of the commit, or a pseudo-version")
 	key := flag.String("key", "", "file with an ECDSA private key (PEM, PKCS #8) that signs the checksums; none: they are not signed")
 	flag.Usage = func() {
 		fmt.Fprintln(os.Stderr, "usage: release [flags] image|all")
@@ -23,18 +24,27 @@ func main() {
 		*out = filepath.Join(*root, "dist")
 	}
 	r := release{root: *root, out: *out, repository: *repository, key: *key}
+	var err error
+	if r.source, err = readSource(*root, *version); err != nil {
+		fail(err)
+	}
 	for _, system := range []string{"darwin", "linux", "windows"} {
 		r.platforms = append(r.platforms, platform{system, "amd64"}, platform{system, "arm64"})
 	}
 	if err := run(r, flag.Args()); err != nil {
-		fmt.Fprintf(os.Stderr, "release: %v\n", err)
-		os.Exit(1)
+		fail(err)
 	}
+}
+
+func fail(err error) {
+	fmt.Fprintf(os.Stderr, "release: %v\n", err)
+	os.Exit(1)
 }
 
 // A release says where from, where to, and for which platforms the command line is packed.
 type release struct {
 	root, out, repository, key string
+	source                     source
 	platforms                  []platform
 }
 
@@ -67,11 +77,11 @@ func run(r release, args []string) error {
 		return err
 	}
 	if args[0] == "all" {
-		version, sums, err := r.archives(scratch)
+		sums, err := r.archives(scratch)
 		if err != nil {
 			return err
 		}
-		if err := r.krew(version, sums); err != nil {
+		if err := r.krew(sums); err != nil {
 			return err
 		}
 	}

@@ -43,10 +43,14 @@ func TestRelease(t *testing.T) {
 	second := first
 	second.root, second.out = copyOf(t, first.root), filepath.Join(t.TempDir(), "second")
 	for _, r := range []release{first, second} {
+		var err error
+		if r.source, err = readSource(r.root, ""); err != nil {
+			t.Fatal(err)
+		}
 		if err := run(r, []string{"image"}); err != nil {
 			t.Fatal(err)
 		}
-		if _, _, err := r.archives(t.TempDir()); err != nil {
+		if _, err := r.archives(t.TempDir()); err != nil {
 			t.Fatal(err)
 		}
 		if err := r.checksums(); err != nil {
@@ -74,15 +78,19 @@ func copyOf(t *testing.T, root string) string {
 		t.Fatal(err)
 	}
 	for name := range strings.SplitSeq(strings.TrimSuffix(string(names), "\x00"), "\x00") {
-		data, err := os.ReadFile(filepath.Join(root, name))
+		info, err := os.Stat(filepath.Join(root, name))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // deleted, and not committed yet
 		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, err := os.ReadFile(filepath.Join(root, name))
 		if err == nil {
 			err = os.MkdirAll(filepath.Dir(filepath.Join(to, name)), 0o755)
 		}
 		if err == nil {
-			err = os.WriteFile(filepath.Join(to, name), data, 0o644)
+			err = os.WriteFile(filepath.Join(to, name), data, info.Mode())
 		}
 		if err != nil {
 			t.Fatal(err)

@@ -32,26 +32,24 @@ func (r release) sbom(name string, p platform, binaries ...*binary) error {
 		return ref
 	}
 	for _, b := range binaries {
-		version := b.version()
-		self := "pkg:golang/" + b.info.Path + "@" + version + "?goarch=" + p.arch + "&goos=" + p.os
+		self := "pkg:golang/" + b.info.Path + "@" + r.source.version + "?goarch=" + p.arch + "&goos=" + p.os
 		deps := []string{add(&debug.Module{Path: "stdlib", Version: strings.TrimPrefix(b.info.GoVersion, "go")})}
 		for _, m := range b.info.Deps {
 			deps = append(deps, add(m))
 		}
 		*bom.Components = append(*bom.Components, cdx.Component{
-			BOMRef: self, Type: cdx.ComponentTypeApplication, Name: b.name, Version: version, PackageURL: self,
+			BOMRef: self, Type: cdx.ComponentTypeApplication, Name: b.name, Version: r.source.version, PackageURL: self,
 			Licenses: &cdx.Licenses{{License: &cdx.License{ID: "Apache-2.0"}}},
 		})
 		dependencies = append(dependencies, cdx.Dependency{Ref: self, Dependencies: &deps})
 		on = append(on, self)
 	}
-	first := binaries[0]
-	whole := "sixgate:" + name + "@" + first.version()
+	whole := "sixgate:" + name + "@" + r.source.version
 	dependencies = append([]cdx.Dependency{{Ref: whole, Dependencies: &on}}, dependencies...)
 	bom.Dependencies = &dependencies
 	bom.Metadata = &cdx.Metadata{
-		Timestamp: first.time().Format("2006-01-02T15:04:05Z"),
-		Component: &cdx.Component{BOMRef: whole, Type: cdx.ComponentTypeApplication, Name: name, Version: first.version()},
+		Timestamp: r.source.time.Format("2006-01-02T15:04:05Z"),
+		Component: &cdx.Component{BOMRef: whole, Type: cdx.ComponentTypeApplication, Name: name, Version: r.source.version},
 	}
 	// Not random: the same binaries have the same bill.
 	bom.SerialNumber = uuid.NewSHA1(uuid.NameSpaceURL, []byte("https://github.com/sixgate/sixgate/"+whole)).URN()
