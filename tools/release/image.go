@@ -115,9 +115,6 @@ func (r release) oneImage(webhook, cli *binary, arch string) (v1.Image, error) {
 	}
 	config = config.DeepCopy()
 	config.OS, config.Architecture, config.Created = "linux", arch, created
-	if arch == "arm64" {
-		config.Variant = "v8"
-	}
 	config.Config = v1.Config{User: user, Entrypoint: []string{"/webhook"}, WorkingDir: "/", Labels: labels}
 	if img, err = mutate.ConfigFile(img, config); err != nil {
 		return nil, err
