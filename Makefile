@@ -1,4 +1,4 @@
-.PHONY: demo demo-stop test unit e2e build screenshots generate lint bench fuzz
+.PHONY: demo demo-stop test unit e2e build image release-dry-run screenshots generate lint bench fuzz
 
 # The main job on a real IPv6-only API server; the cluster stays up until `make demo-stop`.
 demo: tools
@@ -13,10 +13,24 @@ test: tools lint unit e2e
 build:
 	CGO_ENABLED=0 go build -o bin/ ./cmd/...
 
+# Name of the image, without tag.
+REPOSITORY = docker.io/sixgate/webhook
+# Absolute path of the key that signs the checksums of a release; none: they are not signed.
+KEY =
+
+# The image as an OCI layout and as one file, in dist (docs/release.md).
+image:
+	go -C tools/release run . -root "$(CURDIR)" -repository "$(REPOSITORY)" image
+
+# All that a release is made of, in dist; nothing is published.
+release-dry-run:
+	go -C tools/release run . -root "$(CURDIR)" -repository "$(REPOSITORY)" -key "$(KEY)" all
+
 unit:
 	@sh e2e/requirements.sh
 	go test ./...
 	cd tools/cni && go test ./...
+	cd tools/release && go test ./...
 
 # More manifests to test with, where somebody put them beside the checkout.
 CORPUS = $(patsubst %/SOURCES.md,%,$(firstword $(wildcard ../*/corpus/SOURCES.md)))
@@ -27,6 +41,7 @@ e2e: tools
 	go run ./e2e/demo -prepare
 	SIXGATE_CORPUS="$${SIXGATE_CORPUS-$(abspath $(CORPUS))}" go test -tags e2e -timeout 60m -p 1 ./e2e/... ./cmd/webhook
 	SIXGATE_CORPUS="$${SIXGATE_CORPUS-$(abspath $(CORPUS))}" go test -count=1 -run TestFixCorpus ./cmd/sixgate
+	cd tools/release && go test -tags e2e -timeout 60m ./...
 
 # The pictures of docs/audit.md, by headless Chromium.
 screenshots:

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -61,6 +62,9 @@ func (o *exportOptions) run(cmd *cobra.Command, program string) error {
 	}
 	if !policy.Cluster.IPv6Only() {
 		return fmt.Errorf("no rule is active: cluster.families of the policy is %v, not IPv6 only", policy.Cluster.Families)
+	}
+	if policy.Mode == rules.ModeAudit || len(policy.AuditNamespaces) > 0 {
+		return errors.New("the policy only audits, and what is exported would enforce; take mode and auditNamespaces out, and choose by --namespace-selector")
 	}
 	for _, id := range o.rules {
 		if !slices.Contains(rules.IDs(), id) {

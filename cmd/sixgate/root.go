@@ -140,8 +140,14 @@ func newVersion() *cobra.Command {
 	}
 }
 
-// version is what the build recorded: a tag, or the commit.
+// released is set by the linker (tools/release), so that a release says the same of itself wherever it is built.
+var released string
+
+// version is that of the release, or what the build recorded: a tag, or the commit.
 func version() string {
+	if released != "" {
+		return released
+	}
 	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
 		return info.Main.Version
 	}

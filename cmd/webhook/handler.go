@@ -36,6 +36,8 @@ type handler struct {
 	verb verb
 	set  *atomic.Pointer[rules.Set]
 	log  logr.Logger
+	// fights is nil where nothing is changed.
+	fights *fightDetector
 }
 
 // ServeHTTP answers an AdmissionReview of admission.k8s.io/v1. Whatever is not one gets an HTTP error, which the API server
@@ -112,19 +114,40 @@ func (h *handler) Handle(ctx context.Context, in admission.Request) (resp admiss
 		return resp
 	}
 	resp = h.verb(ctx, set, &req, &in)
-	switch {
-	case !resp.Allowed:
-		result = "denied"
-	case len(resp.Patches) > 0:
-		result = "changed"
-	case len(resp.Warnings) > 0:
-		result = "warned"
+	result = resultOf(&resp)
+	if h.fights != nil && h.fights.goesOn(&in, &resp, h.log) {
+		resp.Warnings = nil
+		return resp
 	}
-	if result == "denied" || result == "changed" {
-		h.log.Info(result, requestFields(&in, "findings", resp.AuditAnnotations[result])...)
+	if findings, ok := resp.AuditAnnotations[result]; ok {
+		h.log.Info(result, requestFields(&in, "findings", findings)...)
 	}
 	return resp
 }
+
+// resultOf is the metrics label of an answer, and the audit annotation of what was not merely warned about.
+func resultOf(resp *admission.Response) string {
+	for _, result := range []string{wouldBeDenied, wouldBeChanged} {
+		if _, ok := resp.AuditAnnotations[result]; ok {
+			return result
+		}
+	}
+	switch {
+	case !resp.Allowed:
+		return "denied"
+	case len(resp.Patches) > 0:
+		return "changed"
+	case len(resp.Warnings) > 0:
+		return "warned"
+	}
+	return "allowed"
+}
+
+// What the webhook records in namespaces that it only audits.
+const (
+	wouldBeChanged = "would-be-changed"
+	wouldBeDenied  = "would-be-denied"
+)
 
 // requestFields say which request a log line is about; the object itself is never logged.
 func requestFields(in *admission.Request, more ...any) []any {
@@ -137,45 +160,70 @@ func requestFields(in *admission.Request, more ...any) []any {
 	}
 	return append([]any{
 		"kind", in.Kind.Kind, "namespace", in.Namespace, "name", name, "operation", in.Operation,
-		"user", in.UserInfo.Username, "uid", in.UID, "dryRun", in.DryRun != nil && *in.DryRun,
+		"user", in.UserInfo.Username, "uid", in.UID, "dryRun", isDryRun(in),
 	}, more...)
 }
 
-// mutateRequest repairs the object.
-func mutateRequest(_ context.Context, set *rules.Set, req *rules.Request, _ *admission.Request) admission.Response {
+// mutateRequest repairs the object; where the policy only audits it says what it would have repaired.
+func mutateRequest(_ context.Context, set *rules.Set, req *rules.Request, in *admission.Request) admission.Response {
 	result := mutate.Apply(set, req)
 	resp := admission.Allowed("")
-	resp.Patches = result.Patch
-	resp.Warnings = rules.Fit(result.Warnings())
+	countSkipped(in, result.Skipped)
+	action := "changed"
+	if set.Policy().OnlyAudits(in.Namespace) {
+		action = wouldBeChanged
+		resp.Warnings = rules.Fit(unchanged(&result))
+	} else {
+		resp.Patches = result.Patch
+		resp.Warnings = rules.Fit(result.Warnings())
+	}
 	var changed []string
 	for _, f := range result.Changed {
-		count(f.Rule.ID, "changed")
+		count(in, f.Rule.ID, action)
 		line := f.String()
-		if f.Changed != "" {
+		if f.Changed != "" && action == "changed" {
 			line = f.ChangedString()
 		}
 		changed = append(changed, line)
 	}
-	countSkipped(result.Skipped)
-	annotate(&resp, "changed", changed)
+	annotate(&resp, action, changed)
 	return resp
 }
 
-// validateRequest reports what is left. recorder tells the owner of an object that a controller made what a person would have
-// been refused.
+// unchanged are the warnings in audit mode: in words of the fault, since nothing is done about it.
+func unchanged(result *mutate.Result) []string {
+	var out []string
+	for _, f := range result.Changed {
+		if f.Changed != "" {
+			out = append(out, f.String())
+		}
+	}
+	for _, f := range result.Refused {
+		out = append(out, f.String())
+	}
+	return out
+}
+
+// validateRequest reports what is left; where the policy only audits, what would be refused is a warning. recorder tells the owner
+// of an object that a controller made what a person would have been refused.
 func validateRequest(events eventFunc) verb {
 	return func(_ context.Context, set *rules.Set, req *rules.Request, in *admission.Request) admission.Response {
 		v := validate.Judge(set, req)
-		countSkipped(v.Skipped)
-		if len(v.Denied) > 0 {
-			lines := lines(v.Denied, "denied")
+		countSkipped(in, v.Skipped)
+		only := set.Policy().OnlyAudits(in.Namespace)
+		if len(v.Denied) > 0 && !only {
+			lines := lines(in, v.Denied, "denied")
 			resp := admission.Denied(strings.Join(append(rules.Fit(lines), optOuts(v.Denied)), "\n"))
 			annotate(&resp, "denied", lines)
 			return resp
 		}
 		resp := admission.Allowed("")
-		resp.Warnings = rules.Fit(lines(v.Warned, "warned"))
-		if v.Owned && req.Operation == rules.Create && (in.DryRun == nil || !*in.DryRun) {
+		if denied := lines(in, v.Denied, wouldBeDenied); len(denied) > 0 {
+			annotate(&resp, wouldBeDenied, denied)
+			resp.Warnings = append(denied, "sixgate only audits here: where the policy enforces, this request is refused")
+		}
+		resp.Warnings = rules.Fit(append(resp.Warnings, lines(in, v.Warned, "warned")...))
+		if v.Owned && req.Operation == rules.Create && !isDryRun(in) {
 			for _, f := range v.Warned {
 				if owner, ok := controllerOf(req.Object, in.Namespace); ok && f.Level == rules.Deny {
 					events(owner, f.String())
@@ -185,6 +233,8 @@ func validateRequest(events eventFunc) verb {
 		return resp
 	}
 }
+
+func isDryRun(in *admission.Request) bool { return in.DryRun != nil && *in.DryRun }
 
 // An eventFunc records a warning Event on an object.
 type eventFunc func(on *corev1.ObjectReference, note string)
@@ -202,10 +252,10 @@ func controllerOf(o *rules.Object, namespace string) (*corev1.ObjectReference, b
 	return nil, false
 }
 
-func lines(findings []rules.Finding, action string) []string {
+func lines(in *admission.Request, findings []rules.Finding, action string) []string {
 	var out []string
 	for _, f := range findings {
-		count(f.Rule.ID, action)
+		count(in, f.Rule.ID, action)
 		out = append(out, f.String())
 	}
 	return out
@@ -229,10 +279,12 @@ func annotate(resp *admission.Response, key string, lines []string) {
 	}
 }
 
-func count(rule, action string) { findingsTotal.WithLabelValues(rule, action).Inc() }
+func count(in *admission.Request, rule, action string) {
+	findingsTotal.WithLabelValues(rule, action, countedNamespaces.label(in.Namespace)).Inc()
+}
 
-func countSkipped(skipped []rules.Skipped) {
+func countSkipped(in *admission.Request, skipped []rules.Skipped) {
 	for _, s := range skipped {
-		count(s.Rule, "skipped")
+		count(in, s.Rule, "skipped")
 	}
 }

@@ -94,7 +94,7 @@ func run(ctx context.Context, args []string) error {
 		recorder.Eventf(on, nil, corev1.EventTypeWarning, "IPv4Only", "Validate", "%s", note)
 	}
 	requests, server := log.WithName("admission"), mgr.GetWebhookServer()
-	server.Register("/mutate", &handler{name: "mutate", verb: mutateRequest, set: &policy.set, log: requests})
+	server.Register("/mutate", &handler{name: "mutate", verb: mutateRequest, set: &policy.set, log: requests, fights: newFightDetector()})
 	server.Register("/validate", &handler{name: "validate", verb: validateRequest(events), set: &policy.set, log: requests})
 	for _, r := range []interface {
 		Start(context.Context) error
@@ -178,8 +178,14 @@ func newLogger(o *options) (logr.Logger, error) {
 	return log, nil
 }
 
-// version is what the build recorded: a tag, or the commit.
+// released is set by the linker (tools/release), so that a release says the same of itself wherever it is built.
+var released string
+
+// version is that of the release, or what the build recorded: a tag, or the commit.
 func version() string {
+	if released != "" {
+		return released
+	}
 	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
 		return info.Main.Version
 	}

@@ -135,9 +135,14 @@ func (k *policyKeeper) apply() {
 		value = 1
 	}
 	clusterIPv6Only.Set(value)
+	audit := 0.0
+	if p.Mode == rules.ModeAudit {
+		audit = 1
+	}
+	auditMode.Set(audit)
 	switch {
 	case !set.Empty():
-		k.log.Info("rules are active", "families", p.Cluster.Families)
+		k.log.Info("rules are active", "families", p.Cluster.Families, "mode", p.Mode)
 	case p.Cluster.Families != nil:
 		k.log.Info("the cluster is not IPv6-only: nothing is rewritten, nothing is refused", "families", p.Cluster.Families)
 	}

@@ -36,6 +36,12 @@ type Policy struct {
 	Exceptions   []Exception        `yaml:"exceptions"`
 	ForbidOptOut []ForbidOptOut     `yaml:"forbidOptOut"`
 	Secrets      bool               `yaml:"secrets"` // look for configuration of servers in Secrets too
+	// Mode is what the webhook does: enforce (default), or audit: it warns and records, and changes and refuses nothing. The
+	// command line judges the same in both.
+	Mode string `yaml:"mode"`
+	// EnforceNamespaces and AuditNamespaces are name patterns of namespaces that have the other mode.
+	EnforceNamespaces []string `yaml:"enforceNamespaces"`
+	AuditNamespaces   []string `yaml:"auditNamespaces"`
 
 	excludeDefault bool // Exclude.Objects is the default
 }
@@ -154,6 +160,21 @@ type ForbidOptOut struct {
 	Namespaces []string `yaml:"namespaces"` // name patterns; none: all
 }
 
+// Modes of the webhook.
+const (
+	ModeEnforce = "enforce"
+	ModeAudit   = "audit"
+)
+
+// OnlyAudits reports whether the webhook only warns and records in this namespace; "" is that of cluster-scoped objects, which
+// have the mode of the policy.
+func (p *Policy) OnlyAudits(namespace string) bool {
+	if p.Mode == ModeAudit {
+		return namespace == "" || !globAny(p.EnforceNamespaces, namespace)
+	}
+	return namespace != "" && globAny(p.AuditNamespaces, namespace)
+}
+
 // DefaultPolicy is what an empty policy file means, for a cluster of these Service families.
 func DefaultPolicy(families ...string) *Policy {
 	p := &Policy{APIVersion: PolicyVersion, Kind: PolicyKind}
@@ -195,6 +216,7 @@ func (p *Policy) setDefaults() {
 	def(&p.Services.Mode, "SingleStack")
 	def(&p.Services.WhenHeadlessUnsafe, "warn")
 	def(&p.APIServer.EnvFrom, "skip")
+	def(&p.Mode, ModeEnforce)
 	if p.Exclude.Namespaces == nil {
 		p.Exclude.Namespaces = []string{"kube-node-lease"}
 	}
@@ -481,6 +503,13 @@ func (p *Policy) check(root *yaml.Node, found *problems) {
 		if _, err := time.Parse(time.DateOnly, e.Until); e.Until != "" && err != nil {
 			bad(at.With("until"), "%q must be a date like 2027-03-01", e.Until)
 		}
+	}
+	oneOf(Path{"mode"}, p.Mode, ModeAudit, ModeEnforce)
+	if len(p.EnforceNamespaces) > 0 && p.Mode != ModeAudit {
+		bad(Path{"enforceNamespaces"}, "has no meaning without mode: audit")
+	}
+	if len(p.AuditNamespaces) > 0 && p.Mode == ModeAudit {
+		bad(Path{"auditNamespaces"}, "has no meaning with mode: audit")
 	}
 	for i, f := range p.ForbidOptOut {
 		for j, id := range f.Rules {

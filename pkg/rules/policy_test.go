@@ -11,6 +11,35 @@ import (
 
 const policyHead = "apiVersion: sixgate.io/v1alpha1\nkind: Policy\n"
 
+// TestMode: which namespaces are only audited.
+func TestMode(t *testing.T) {
+	for _, c := range []struct {
+		policy          string
+		audits, enforce []string
+	}{
+		{"", nil, []string{"", "shop"}},
+		{"mode: enforce\nauditNamespaces: [\"legacy-*\"]\n", []string{"legacy-a"}, []string{"", "shop"}},
+		{"mode: audit\n", []string{"", "shop"}, nil},
+		{"mode: audit\nenforceNamespaces: [shop, \"team-*\"]\n", []string{"", "shop-2", "team"}, []string{"shop", "team-a"}},
+		{"mode: audit\nenforceNamespaces: [\"*\"]\n", []string{""}, []string{"shop"}},
+	} {
+		p, err := ReadPolicy([]byte(policyHead + c.policy))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, ns := range c.audits {
+			if !p.OnlyAudits(ns) {
+				t.Errorf("%q enforces in %q", c.policy, ns)
+			}
+		}
+		for _, ns := range c.enforce {
+			if p.OnlyAudits(ns) {
+				t.Errorf("%q only audits in %q", c.policy, ns)
+			}
+		}
+	}
+}
+
 // TestReadPolicyErrors: one line for each problem, in the order of the file, in words of the file.
 func TestReadPolicyErrors(t *testing.T) {
 	empty := "empty: write at least apiVersion: sixgate.io/v1alpha1 and kind: Policy"
@@ -73,6 +102,11 @@ func TestReadPolicyErrors(t *testing.T) {
 		"rules: {listen-nginx: {level: [off]}}\n":        `line 3: rules["listen-nginx"].level: must be off, warn or deny`,
 		"rules: {host-port-ipv4: {mutate: 1}}\n":         `line 3: rules["host-port-ipv4"].mutate: "1" must be true or false`,
 		"rules: {host-port-ipv4: {mutate: \"true\"}}\n":  `line 3: rules["host-port-ipv4"].mutate: "true" must be true or false`,
+		// mode
+		"mode: Audit\n":                       `line 3: mode: "Audit" must be one of audit, enforce; did you mean "audit"?`,
+		"mode: [audit]\n":                     "line 3: mode: must be a text",
+		"enforceNamespaces: [shop]\n":         "line 3: enforceNamespaces: has no meaning without mode: audit",
+		"mode: audit\nauditNamespaces: [a]\n": "line 4: auditNamespaces: has no meaning with mode: audit",
 		// levels
 		"rules: {listen-nginx: error}\n":                `line 3: rules["listen-nginx"]: "error" must be off, warn or deny`,
 		"rules: {listen-nginx: {level: Deny}}\n":        `line 3: rules["listen-nginx"].level: "Deny" must be off, warn or deny`,
@@ -175,6 +209,8 @@ rules:
 exclude: {namespaces: [], objects: ["*/Pod/*"]}
 exceptions: [{rule: listen-nginx, objects: ["a/ConfigMap/b"], owner: web, reason: old, until: 2027-03-01}]
 forbidOptOut: [{rules: [listen-nginx], namespaces: ["prod-*"]}]
+mode: audit
+enforceNamespaces: [shop, "team-*"]
 `))
 	if err != nil {
 		t.Fatal(err)
@@ -197,6 +233,7 @@ forbidOptOut: [{rules: [listen-nginx], namespaces: ["prod-*"]}]
 		Exclude:      Exclude{Namespaces: []string{}, Objects: []string{"*/Pod/*"}},
 		Exceptions:   []Exception{{Rule: "listen-nginx", Objects: []string{"a/ConfigMap/b"}, Owner: "web", Reason: "old", Until: "2027-03-01", line: 14}},
 		ForbidOptOut: []ForbidOptOut{{Rules: []string{"listen-nginx"}, Namespaces: []string{"prod-*"}}},
+		Mode:         ModeAudit, EnforceNamespaces: []string{"shop", "team-*"},
 	}
 	if !reflect.DeepEqual(p, want) {
 		t.Errorf("got  %+v\nwant %+v", p, want)
