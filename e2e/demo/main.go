@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strings"
@@ -171,11 +172,15 @@ func show(ctx context.Context, c *cluster.Cluster, set *rules.Set, e example) er
 	}
 	name := "examples/" + filepath.Base(e.path)
 	fmt.Printf("\n%s\n", bold(name))
+	if strings.Contains(e.before, "no matches for kind") { // a file for kubeadm, or resources of a system that is not here
+		return audit(ctx, e.path)
+	}
 	quote("without Sixgate", strings.ReplaceAll(e.before, e.path, name))
 	quote("with Sixgate", strings.ReplaceAll(after, e.path, name))
 	if code != 0 {
 		return nil
 	}
+	silent := strings.Count(after, "Warning:") == strings.Count(e.before, "Warning:") // of Sixgate
 	f, err := os.Open(e.path)
 	if err != nil {
 		return err
@@ -204,8 +209,35 @@ func show(ctx context.Context, c *cluster.Cluster, set *rules.Set, e example) er
 		if err != nil {
 			return err
 		}
-		quote("stored", body(string(diff.Diff("manifest", was, "stored", is))))
+		change := string(diff.Diff("manifest", was, "stored", is))
+		quote("stored", body(change))
+		silent = silent && change == ""
 	}
+	if silent {
+		return audit(ctx, e.path)
+	}
+	return nil
+}
+
+// audit prints the findings of an audit: what the webhook is not asked about, or cannot see.
+func audit(ctx context.Context, path string) error {
+	root := filepath.Dir(filepath.Dir(path))
+	cmd := exec.CommandContext(ctx, filepath.Join(root, "bin", "sixgate"), "audit", "--policy", "examples/policy.yaml", "--fail-on", "none", "examples/"+filepath.Base(path))
+	cmd.Dir = root
+	out, err := cmd.Output()
+	if err != nil {
+		return fmt.Errorf("audit %s: %w", path, err)
+	}
+	var lines []string
+	for line := range strings.Lines(string(out)) {
+		if strings.HasPrefix(line, "examples/") {
+			lines = append(lines, strings.TrimRight(line, "\n"))
+		}
+	}
+	if len(lines) == 0 {
+		lines = []string{"nothing to say"}
+	}
+	quote("sixgate audit", strings.Join(lines, "\n"))
 	return nil
 }
 
