@@ -67,17 +67,8 @@ func (o *diffOptions) run(cmd *cobra.Command, args []string) error {
 	if err := checkSourceURL(o.sourceURL); err != nil {
 		return err
 	}
-	policy := rules.DefaultPolicy("IPv6")
-	if o.policy != "" {
-		var err error
-		if policy, err = readPolicy(o.policy); err != nil {
-			return err
-		}
-		if policy.Cluster.Families == nil {
-			policy.Cluster.Families = []string{"IPv6"}
-		}
-	}
-	if err := o.levels.apply(policy); err != nil {
+	policy, err := policyOf(o.policy, o.levels)
+	if err != nil {
 		return err
 	}
 	set := rules.NewSetAt(policy, o.now)

@@ -50,15 +50,9 @@ is listed on standard error, with the reason. docs/export.md says what they do o
 }
 
 func (o *exportOptions) run(cmd *cobra.Command, program string) error {
-	policy := rules.DefaultPolicy("IPv6")
-	if o.policy != "" {
-		var err error
-		if policy, err = readPolicy(o.policy); err != nil {
-			return err
-		}
-		if policy.Cluster.Families == nil {
-			policy.Cluster.Families = []string{"IPv6"}
-		}
+	policy, err := policyOf(o.policy, nil)
+	if err != nil {
+		return err
 	}
 	if !policy.Cluster.IPv6Only() {
 		return fmt.Errorf("no rule is active: cluster.families of the policy is %v, not IPv6 only", policy.Cluster.Families)

@@ -89,17 +89,8 @@ type fixedFile struct {
 }
 
 func (o *fixOptions) run(cmd *cobra.Command, args []string) error {
-	policy := rules.DefaultPolicy("IPv6")
-	if o.policy != "" {
-		var err error
-		if policy, err = readPolicy(o.policy); err != nil {
-			return err
-		}
-		if policy.Cluster.Families == nil {
-			policy.Cluster.Families = []string{"IPv6"}
-		}
-	}
-	if err := o.levels.apply(policy); err != nil {
+	policy, err := policyOf(o.policy, o.levels)
+	if err != nil {
 		return err
 	}
 	var stdin bytes.Buffer

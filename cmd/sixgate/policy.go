@@ -207,6 +207,21 @@ func endedExceptions(file string, p *rules.Policy, now func() time.Time) string 
 	return b.String()
 }
 
+// policyOf is the policy of a file, or the default one without, for a cluster with IPv6 only unless the file says otherwise.
+func policyOf(file string, levels ruleLevels) (*rules.Policy, error) {
+	policy := rules.DefaultPolicy("IPv6")
+	if file != "" {
+		var err error
+		if policy, err = readPolicy(file); err != nil {
+			return nil, err
+		}
+		if policy.Cluster.Families == nil {
+			policy.Cluster.Families = []string{"IPv6"}
+		}
+	}
+	return policy, levels.apply(policy)
+}
+
 // readPolicy reads a policy file. Each problem in it is one line of the error.
 func readPolicy(file string) (*rules.Policy, error) {
 	data, err := os.ReadFile(file)

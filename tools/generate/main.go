@@ -336,10 +336,6 @@ func conditions() []admissionregistrationv1.MatchCondition {
 	return []admissionregistrationv1.MatchCondition{
 		{Name: "not-a-mirror-pod", Expression: "!(has(object.metadata.annotations) && 'kubernetes.io/config.mirror' in object.metadata.annotations)"},
 		{Name: "not-a-root-ca", Expression: "!(request.kind.kind == 'ConfigMap' && request.name == 'kube-root-ca.crt')"},
-		// Controllers write these whenever a Pod becomes ready or not.
-		{Name: "not-an-ipv6-slice", Expression: "!(request.kind.kind == 'EndpointSlice' && object.addressType != 'IPv4')"},
-		{Name: "not-endpoints-without-ipv4", Expression: "!(request.kind.kind == 'Endpoints' && !(has(object.subsets) && object.subsets.exists(s, " +
-			"(has(s.addresses) && s.addresses.exists(a, a.ip.contains('.'))) || (has(s.notReadyAddresses) && s.notReadyAddresses.exists(a, a.ip.contains('.'))))))"},
 	}
 }
 

@@ -229,12 +229,6 @@
   name: not-a-mirror-pod
 - expression: '!(request.kind.kind == ''ConfigMap'' && request.name == ''kube-root-ca.crt'')'
   name: not-a-root-ca
-- expression: '!(request.kind.kind == ''EndpointSlice'' && object.addressType != ''IPv4'')'
-  name: not-an-ipv6-slice
-- expression: '!(request.kind.kind == ''Endpoints'' && !(has(object.subsets) && object.subsets.exists(s,
-    (has(s.addresses) && s.addresses.exists(a, a.ip.contains(''.''))) || (has(s.notReadyAddresses)
-    && s.notReadyAddresses.exists(a, a.ip.contains(''.''))))))'
-  name: not-endpoints-without-ipv4
 {{- end }}
 
 {{- define "sixgate.validate.conditions" -}}
@@ -243,12 +237,6 @@
   name: not-a-mirror-pod
 - expression: '!(request.kind.kind == ''ConfigMap'' && request.name == ''kube-root-ca.crt'')'
   name: not-a-root-ca
-- expression: '!(request.kind.kind == ''EndpointSlice'' && object.addressType != ''IPv4'')'
-  name: not-an-ipv6-slice
-- expression: '!(request.kind.kind == ''Endpoints'' && !(has(object.subsets) && object.subsets.exists(s,
-    (has(s.addresses) && s.addresses.exists(a, a.ip.contains(''.''))) || (has(s.notReadyAddresses)
-    && s.notReadyAddresses.exists(a, a.ip.contains(''.''))))))'
-  name: not-endpoints-without-ipv4
 - expression: '!has(object.metadata.deletionTimestamp)'
   name: not-being-deleted
 {{- end }}
