@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -47,9 +46,8 @@ func (r release) image(scratch string) error {
 		if err := r.sbom("image_"+p.String(), p, webhook, cli); err != nil {
 			return err
 		}
-		tag := strings.ReplaceAll(r.source.version, "+", "_") // + is not allowed in a tag
-		annotations["org.opencontainers.image.ref.name"] = tag
-		annotations["io.containerd.image.name"] = r.repository + ":" + tag
+		annotations["org.opencontainers.image.ref.name"] = r.tag()
+		annotations["io.containerd.image.name"] = r.repository + ":" + r.tag()
 	}
 	dir := filepath.Join(r.out, "image")
 	p, err := layout.Write(dir, empty.Index)

@@ -1,5 +1,5 @@
 // Command release writes what a release is made of, without a container engine and without a network: the image as an OCI layout,
-// the archives of the command line, SBOMs, checksums and the krew manifest. The same commit gives the same bytes.
+// the archives of the command line, the chart, SBOMs, checksums and the krew manifest. The same commit gives the same bytes.
 package main
 
 import (
@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 )
 
 func main() {
@@ -16,7 +18,7 @@ func main() {
 	version := flag.String("version", "", "version of the release; default the tag of the commit, or a pseudo-version")
 	key := flag.String("key", "", "file with an ECDSA private key (PEM, PKCS #8) that signs the checksums; none: they are not signed")
 	flag.Usage = func() {
-		fmt.Fprintln(os.Stderr, "usage: release [flags] image|all")
+		fmt.Fprintln(os.Stderr, "usage: release [flags] image|chart|all")
 		flag.PrintDefaults()
 	}
 	flag.Parse()
@@ -48,9 +50,12 @@ type release struct {
 	platforms                  []platform
 }
 
+// tag is the image's: + is not allowed in one.
+func (r release) tag() string { return strings.ReplaceAll(r.source.version, "+", "_") }
+
 func run(r release, args []string) error {
-	if len(args) != 1 || args[0] != "image" && args[0] != "all" {
-		return fmt.Errorf("say what to make: image, or all")
+	if len(args) != 1 || !slices.Contains([]string{"image", "chart", "all"}, args[0]) {
+		return fmt.Errorf("say what to make: image, chart, or all")
 	}
 	// Only what this command made is removed: the folder has a mark.
 	mark := filepath.Join(r.out, ".release")
@@ -73,8 +78,15 @@ func run(r release, args []string) error {
 		return fmt.Errorf("make scratch folder: %w", err)
 	}
 	defer os.RemoveAll(scratch)
-	if err := r.image(scratch); err != nil {
-		return err
+	if args[0] != "chart" {
+		if err := r.image(scratch); err != nil {
+			return err
+		}
+	}
+	if args[0] != "image" {
+		if err := r.chart(); err != nil {
+			return err
+		}
 	}
 	if args[0] == "all" {
 		sums, err := r.archives(scratch)

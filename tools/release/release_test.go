@@ -34,8 +34,6 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/validate"
 )
 
-const repository = "registry.example/sixgate/webhook"
-
 // TestRelease makes image and archives of this machine's platform twice, from two folders, and looks at them as those who use them do.
 func TestRelease(t *testing.T) {
 	host := platform{runtime.GOOS, runtime.GOARCH}
