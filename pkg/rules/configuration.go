@@ -11,7 +11,7 @@ import (
 func clusterRules() []*Rule {
 	return []*Rule{
 		kubeadmConfig(), kubeletConfig(), kubeProxyConfig(), k3sArgs(),
-		calicoIPPool(), calicoBGP(), calicoFelix(), calicoInstallation(), calicoNodeEnv(),
+		kindConfig(), calicoIPPool(), calicoBGP(), calicoFelix(), calicoInstallation(), calicoNodeEnv(),
 		ciliumConfig(), flannelConfig(), metalLBPool(), rookCeph(),
 	}
 }
