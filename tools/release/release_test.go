@@ -13,7 +13,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log"
 	"maps"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -28,6 +31,7 @@ import (
 	"github.com/containerd/containerd/v2/core/images/archive"
 	"github.com/containerd/containerd/v2/plugins/content/local"
 	"github.com/containerd/platforms"
+	"github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
@@ -62,6 +66,7 @@ func TestRelease(t *testing.T) {
 		}
 	})
 	t.Run("image", func(t *testing.T) { testImage(t, first.out) })
+	t.Run("push", func(t *testing.T) { testPush(t, first.out) })
 	t.Run("containerd", func(t *testing.T) { testContainerd(t, first.out) })
 	t.Run("bill of materials", func(t *testing.T) { testBill(t, first.out) })
 	t.Run("archive", func(t *testing.T) { testArchive(t, first.out, host) })
@@ -257,6 +262,30 @@ func testRuns(t *testing.T, root string, img v1.Image) {
 		if err != nil || strings.TrimSpace(string(out)) != config.Config.Labels["org.opencontainers.image.version"] {
 			t.Errorf("%v: %v: %s", args, err, out)
 		}
+	}
+}
+
+// testPush pushes the layout to a registry as the release does, and reads it back.
+func testPush(t *testing.T, out string) {
+	l, err := net.Listen("tcp", "[::1]:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: registry.New(registry.Logger(log.New(io.Discard, "", 0)))}
+	go server.Serve(l) //nolint:errcheck // ends with the test
+	defer server.Close()
+	name := l.Addr().String() + "/sixgate/webhook:v0.1.0"
+	crane := func(args ...string) string {
+		t.Helper()
+		text, err := exec.Command("go", append([]string{"tool", "crane", "--insecure"}, args...)...).CombinedOutput()
+		if err != nil {
+			t.Fatalf("crane %v: %v: %s", args, err, text)
+		}
+		return string(text)
+	}
+	crane("push", filepath.Join(out, "image"), name)
+	if config := crane("config", "--platform", "linux/arm64", name); !strings.Contains(config, `"architecture":"arm64"`) || !strings.Contains(config, user) {
+		t.Errorf("config: %s", config)
 	}
 }
 
