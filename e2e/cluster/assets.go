@@ -30,8 +30,17 @@ type Assets struct {
 // FindAssets returns the binaries in $KUBEBUILDER_ASSETS where that is set. Otherwise it returns those of the versions
 // that tools/kubernetes and tools/etcd name, from ${SIXGATE_CACHE:-<user cache directory>/sixgate}; it builds them
 // there if they are missing, which takes some minutes and the Go module proxy, so it must run outside a network
-// namespace. It writes one line per built binary to progress. Every error says how to get the binaries otherwise.
+// namespace. SIXGATE_KUBERNETES=oldest takes tools/kubernetes-oldest, the oldest version that is supported.
+// It writes one line per built binary to progress. Every error says how to get the binaries otherwise.
 func FindAssets(ctx context.Context, progress io.Writer) (Assets, error) {
+	folder := "tools/kubernetes"
+	switch which := os.Getenv("SIXGATE_KUBERNETES"); which {
+	case "":
+	case "oldest":
+		folder += "-oldest"
+	default:
+		return Assets{}, fmt.Errorf("read SIXGATE_KUBERNETES: %q is no version; use \"oldest\", or unset it for the newest", which)
+	}
 	if dir := os.Getenv("KUBEBUILDER_ASSETS"); dir != "" {
 		assets, err := assetsIn(dir)
 		if err != nil {
@@ -43,7 +52,7 @@ func FindAssets(ctx context.Context, progress io.Writer) (Assets, error) {
 	if err != nil {
 		return Assets{}, err
 	}
-	kubernetes, err := moduleVersion(filepath.Join(root, "tools/kubernetes/go.mod"), kubernetesModule)
+	kubernetes, err := moduleVersion(filepath.Join(root, folder, "go.mod"), kubernetesModule)
 	if err != nil {
 		return Assets{}, err
 	}
@@ -66,9 +75,9 @@ func FindAssets(ctx context.Context, progress io.Writer) (Assets, error) {
 	ldflags := fmt.Sprintf("-s -w -X %[1]sgitVersion=%[2]s -X %[1]sgitMajor=%[3]s -X %[1]sgitMinor=%[4]s", stamp, kubernetes, major, minor)
 	err = build(ctx, root, dir, []program{
 		{"etcd", etcd, "tools/etcd", etcdModule, "-s -w"},
-		{"kube-apiserver", kubernetes, "tools/kubernetes", kubernetesModule + "/cmd/kube-apiserver", ldflags},
-		{"kubectl", kubernetes, "tools/kubernetes", kubernetesModule + "/cmd/kubectl", ldflags},
-		{"kube-controller-manager", kubernetes, "tools/kubernetes", kubernetesModule + "/cmd/kube-controller-manager", ldflags},
+		{"kube-apiserver", kubernetes, folder, kubernetesModule + "/cmd/kube-apiserver", ldflags},
+		{"kubectl", kubernetes, folder, kubernetesModule + "/cmd/kubectl", ldflags},
+		{"kube-controller-manager", kubernetes, folder, kubernetesModule + "/cmd/kube-controller-manager", ldflags},
 	}, progress)
 	if err != nil {
 		return Assets{}, fmt.Errorf("%w; or set KUBEBUILDER_ASSETS to a directory with kube-apiserver, etcd and kubectl", err)
