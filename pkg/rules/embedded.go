@@ -25,16 +25,16 @@ const (
 	maxEmbedded      = 100
 )
 
-// mayEmbed: the kind is an extension. A CRD has schemas of pods, not pods, and policies of Kyverno and Gatekeeper have patterns.
-func mayEmbed(o *Object) bool {
-	group := o.Group()
+// MayEmbed reports whether pods are looked for in the kinds of a group: in extensions. A CRD has schemas of pods, not pods, and the
+// policies of Kyverno and Gatekeeper have patterns.
+func MayEmbed(group string) bool {
 	return strings.Contains(group, ".") && !strings.HasSuffix(group, ".k8s.io") &&
 		group != "kyverno.io" && !strings.HasSuffix(group, ".kyverno.io") && !strings.HasSuffix(group, ".gatekeeper.sh")
 }
 
 // embeddedPods returns the pods in a custom resource, in the order of their paths. They are searched once for each state of the object.
 func embeddedPods(o *Object) []embedded {
-	if !mayEmbed(o) {
+	if !MayEmbed(o.Group()) {
 		return nil
 	}
 	if o.embedding == nil || o.embedding.ops != len(o.ops) {
