@@ -27,10 +27,13 @@ type Assets struct {
 	ControllerManager        string // empty where $KUBEBUILDER_ASSETS has none
 }
 
+// Oldest reports whether tests run on the oldest version of Kubernetes that is supported, as SIXGATE_KUBERNETES=oldest says.
+func Oldest() bool { return os.Getenv("SIXGATE_KUBERNETES") == "oldest" }
+
 // FindAssets returns the binaries in $KUBEBUILDER_ASSETS where that is set. Otherwise it returns those of the versions
 // that tools/kubernetes and tools/etcd name, from ${SIXGATE_CACHE:-<user cache directory>/sixgate}; it builds them
 // there if they are missing, which takes some minutes and the Go module proxy, so it must run outside a network
-// namespace. SIXGATE_KUBERNETES=oldest takes tools/kubernetes-oldest, the oldest version that is supported.
+// namespace. SIXGATE_KUBERNETES=oldest takes tools/kubernetes-oldest, whatever KUBEBUILDER_ASSETS says.
 // It writes one line per built binary to progress. Every error says how to get the binaries otherwise.
 func FindAssets(ctx context.Context, progress io.Writer) (Assets, error) {
 	folder := "tools/kubernetes"
@@ -41,7 +44,8 @@ func FindAssets(ctx context.Context, progress io.Writer) (Assets, error) {
 	default:
 		return Assets{}, fmt.Errorf("read SIXGATE_KUBERNETES: %q is no version; use \"oldest\", or unset it for the newest", which)
 	}
-	if dir := os.Getenv("KUBEBUILDER_ASSETS"); dir != "" {
+	// Main names the found binaries to the process in its namespace.
+	if dir := os.Getenv("KUBEBUILDER_ASSETS"); dir != "" && !(Oldest() && Outermost()) {
 		assets, err := assetsIn(dir)
 		if err != nil {
 			return Assets{}, fmt.Errorf("read KUBEBUILDER_ASSETS: %w; unset it to build the binaries, or name a directory with kube-apiserver, etcd and kubectl", err)
