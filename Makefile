@@ -1,4 +1,4 @@
-.PHONY: demo demo-stop test unit e2e build image release-dry-run screenshots generate lint bench fuzz
+.PHONY: demo demo-stop test unit e2e build image release-dry-run screenshots generate freeze-chart lint bench fuzz
 
 # The main job on a real IPv6-only API server; the cluster stays up until `make demo-stop`.
 demo: tools
@@ -51,6 +51,12 @@ screenshots:
 
 generate:
 	go run ./tools/generate
+
+# The chart as it is now, for the test that upgrades from it: at each release, with the version that is released.
+VERSION =
+freeze-chart:
+	@test -n "$(VERSION)" || { echo "say which: make freeze-chart VERSION=0.1.0"; exit 1; }
+	GOWORK=off go tool -modfile=tools/helm3/go.mod helm package charts/sixgate --version "$(VERSION)" --app-version "v$(VERSION)" -d e2e/chart/testdata
 
 lint:
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo "run gofmt -w on these files"; exit 1; }

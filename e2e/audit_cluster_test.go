@@ -36,7 +36,7 @@ import (
 
 // An auditReport is what the test reads of docs/audit-json.md.
 type auditReport struct {
-	Findings []struct{ Kind, Namespace, Name, Rule, Path, Message, File string }
+	Findings []struct{ Kind, Namespace, Name, Rule, Level, Path, Message, File string }
 	Objects  []struct{ Kind, Namespace, Name, Outcome string }
 	Errors   []struct{ File, Message string }
 	Summary  struct{ Objects, Audited, ExitCode int }
@@ -269,7 +269,9 @@ func TestAuditCluster(t *testing.T) {
 		if limit := int64(80<<20 + 4000*objects); memory > limit {
 			t.Errorf("%d bytes of memory, want at most %d", memory, limit)
 		}
-		if i := slices.IndexFunc(r.Findings, func(f struct{ Kind, Namespace, Name, Rule, Path, Message, File string }) bool { return f.Kind == "Pod" }); i >= 0 {
+		if i := slices.IndexFunc(r.Findings, func(f struct{ Kind, Namespace, Name, Rule, Level, Path, Message, File string }) bool {
+			return f.Kind == "Pod"
+		}); i >= 0 {
 			if f := r.Findings[i]; f.File != f.Namespace+"/Pod/"+f.Name || f.Path != "spec.containers[0].ports[0].hostIP" {
 				t.Errorf("%+v", f)
 			}

@@ -5,6 +5,7 @@ package e2e
 import (
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 
 	"k8s.io/client-go/rest"
@@ -39,6 +40,9 @@ func TestConditions(t *testing.T) {
 			continue
 		}
 		s := c.sample(t, "in.yaml")
+		if s == nil && strings.Contains(c.name, "/custom-") { // not registered
+			continue
+		}
 		if s == nil {
 			t.Errorf("%s: no target of the rule", c.name)
 			continue

@@ -224,7 +224,7 @@ func audit(ctx context.Context, r *report.Report, in *input, set *rules.Set, nam
 // auditObject adds to the report what the webhook would do with one object, which has no index, and the findings, which do.
 func auditObject(r *report.Report, set *rules.Set, doc *manifest.Document, namespace string, index *rules.Index) {
 	o := doc.Object
-	if !set.Knows(o.Group(), o.Kind(), "") {
+	if !set.Judges(o) {
 		return
 	}
 	shown := cmp.Or(o.Namespace(), namespace)
@@ -262,7 +262,7 @@ func auditObject(r *report.Report, set *rules.Set, doc *manifest.Document, names
 	case len(mutated.Refused)+len(verdict.Warned) > 0:
 		outcome = report.Warned
 	}
-	unseen := set.Unseen(o.Group(), o.Kind()) // then it has the outcome of its findings
+	unseen := set.Unseen(o) // then it has the outcome of its findings
 
 	req.Index = index
 	for _, rule := range active {

@@ -4,12 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 
@@ -67,13 +69,12 @@ func (l *liveAudit) audit(ctx context.Context, r *report.Report, set *rules.Set,
 	if c.client, err = rest.RESTClientFor(c.config); err != nil {
 		return err
 	}
-	targets := set.Listed()
-	if namespace != "" {
-		targets = slices.DeleteFunc(targets, func(t rules.Target) bool { return t.Cluster })
-	}
-	targets, errs, err := c.served(ctx, targets)
+	targets, errs, err := c.served(ctx, set)
 	if err != nil {
 		return err
+	}
+	if namespace != "" {
+		targets = slices.DeleteFunc(targets, func(t rules.Target) bool { return t.Cluster })
 	}
 	p := newProgress(notes, func() (n int64) {
 		for _, t := range targets {
@@ -84,6 +85,7 @@ func (l *liveAudit) audit(ctx context.Context, r *report.Report, set *rules.Set,
 	defer p.finish()
 	s := newStored(set, r)
 	s.report.Errors = append(s.report.Errors, errs...)
+	var unlisted []string
 	for _, t := range targets {
 		var err error
 		if t.ComparedWithin() {
@@ -98,12 +100,20 @@ func (l *liveAudit) audit(ctx context.Context, r *report.Report, set *rules.Set,
 		if ctx.Err() != nil {
 			return errors.New("interrupted")
 		}
+		if apierrors.IsForbidden(err) && !set.Knows(t.Group, t.Kind, "") && rules.MayEmbed(t.Group) {
+			unlisted = append(unlisted, resourceName(t))
+			continue
+		}
 		if err != nil {
 			message := strings.TrimPrefix(oneLine(err), "list "+resourceName(t)+": ")
 			s.report.Errors = append(s.report.Errors, report.Error{File: resourceName(t), Message: message})
 		}
 	}
 	s.finish()
+	if len(unlisted) > 0 { // nobody asked for them by name
+		p.finish()
+		fmt.Fprintf(notes, "not audited, since they may not be listed: %s, which may have pods in them\n", strings.Join(unlisted, ", "))
+	}
 	return nil
 }
 
@@ -153,8 +163,16 @@ func (s *stored) add(t rules.Target, root map[string]any) {
 	if !controlled {
 		controller = id
 	}
-	if makesOthers(t) {
+	embeds := rules.MayEmbed(t.Group) && !s.set.Knows(t.Group, t.Kind, "")
+	makes := makesOthers(t)
+	if embeds {
+		_, makes = rules.WorkloadOf(o)
+	}
+	if makes {
 		s.controllers[id] = controller
+	}
+	if embeds && rules.HasController(o) {
+		return // what made it is audited
 	}
 	pod := t.Group == "" && t.Kind == "Pod"
 	if controlled && !pod || s.generated(t, o) {
@@ -164,7 +182,7 @@ func (s *stored) add(t rules.Target, root map[string]any) {
 	if !controlled && !t.ComparedWithin() {
 		s.index.Add(o)
 	}
-	if !s.set.Knows(t.Group, t.Kind, "") {
+	if !s.set.Judges(o) {
 		return
 	}
 	r := s.report
@@ -175,7 +193,7 @@ func (s *stored) add(t rules.Target, root map[string]any) {
 		s.controlled(controller, findings, objects, skipped)
 		return
 	}
-	if !makesOthers(t) {
+	if !makes {
 		return
 	}
 	for i := findings; i < len(r.Findings); i++ {

@@ -37,9 +37,9 @@ func resourceName(t rules.Target) string {
 	return t.Resource + "." + t.Group
 }
 
-// served returns the targets that the API server has, in a version that it serves. Absent ones are left out, as where a CRD is not
-// installed. What could not be asked for is an error of the report.
-func (c *connection) served(ctx context.Context, targets []rules.Target) ([]rules.Target, []report.Error, error) {
+// served returns the targets that the API server has, in a version that it serves, and the custom resources that may have pods. Absent
+// ones are left out, as where a CRD is not installed. What could not be asked for is an error of the report.
+func (c *connection) served(ctx context.Context, set *rules.Set) ([]rules.Target, []report.Error, error) {
 	client, err := discovery.NewDiscoveryClientForConfig(c.config)
 	if err != nil {
 		return nil, nil, fmt.Errorf("read kubeconfig: %w", err)
@@ -52,6 +52,7 @@ func (c *connection) served(ctx context.Context, targets []rules.Target) ([]rule
 	case err != nil && !partial:
 		return nil, nil, refused("read the APIs of the cluster", "get", "/api and /apis", err)
 	}
+	targets := set.Listed(custom(ctx, client.OpenAPIV3(), lists)...)
 	versions := map[string][]string{} // by resource
 	for _, l := range lists {
 		group, version, ok := cutVersion(l.GroupVersion)

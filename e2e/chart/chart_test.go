@@ -26,6 +26,9 @@ func TestMain(m *testing.M) {
 		if err == nil {
 			_, err = cluster.FindTools(context.Background(), os.Stderr)
 		}
+		if err == nil {
+			_, err = cluster.FindCrane(context.Background(), os.Stderr)
+		}
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
@@ -268,8 +271,8 @@ func (in *installer) testRender(t *testing.T) {
 			t.Errorf("%s: dry run: %d %v\n%s", filepath.Base(file), code, err, stderr)
 		}
 	}
-	if _, out := in.helmRun(t, "template", filepath.Join(in.root, "charts/sixgate"), "--kube-version=v1.29.0"); !strings.Contains(out, "incompatible with Kubernetes") {
-		t.Errorf("on Kubernetes 1.29: %s", out)
+	if _, out := in.helmRun(t, "template", filepath.Join(in.root, "charts/sixgate"), "--kube-version=v1.32.9"); !strings.Contains(out, "incompatible with Kubernetes") {
+		t.Errorf("on Kubernetes 1.32: %s", out)
 	}
 }
 

@@ -27,12 +27,25 @@ type Assets struct {
 	ControllerManager        string // empty where $KUBEBUILDER_ASSETS has none
 }
 
+// Oldest reports whether tests run on the oldest version of Kubernetes that is supported, as SIXGATE_KUBERNETES=oldest says.
+func Oldest() bool { return os.Getenv("SIXGATE_KUBERNETES") == "oldest" }
+
 // FindAssets returns the binaries in $KUBEBUILDER_ASSETS where that is set. Otherwise it returns those of the versions
 // that tools/kubernetes and tools/etcd name, from ${SIXGATE_CACHE:-<user cache directory>/sixgate}; it builds them
 // there if they are missing, which takes some minutes and the Go module proxy, so it must run outside a network
-// namespace. It writes one line per built binary to progress. Every error says how to get the binaries otherwise.
+// namespace. SIXGATE_KUBERNETES=oldest takes tools/kubernetes-oldest, whatever KUBEBUILDER_ASSETS says.
+// It writes one line per built binary to progress. Every error says how to get the binaries otherwise.
 func FindAssets(ctx context.Context, progress io.Writer) (Assets, error) {
-	if dir := os.Getenv("KUBEBUILDER_ASSETS"); dir != "" {
+	folder := "tools/kubernetes"
+	switch which := os.Getenv("SIXGATE_KUBERNETES"); which {
+	case "":
+	case "oldest":
+		folder += "-oldest"
+	default:
+		return Assets{}, fmt.Errorf("read SIXGATE_KUBERNETES: %q is no version; use \"oldest\", or unset it for the newest", which)
+	}
+	// Main names the found binaries to the process in its namespace.
+	if dir := os.Getenv("KUBEBUILDER_ASSETS"); dir != "" && !(Oldest() && Outermost()) {
 		assets, err := assetsIn(dir)
 		if err != nil {
 			return Assets{}, fmt.Errorf("read KUBEBUILDER_ASSETS: %w; unset it to build the binaries, or name a directory with kube-apiserver, etcd and kubectl", err)
@@ -43,7 +56,7 @@ func FindAssets(ctx context.Context, progress io.Writer) (Assets, error) {
 	if err != nil {
 		return Assets{}, err
 	}
-	kubernetes, err := moduleVersion(filepath.Join(root, "tools/kubernetes/go.mod"), kubernetesModule)
+	kubernetes, err := moduleVersion(filepath.Join(root, folder, "go.mod"), kubernetesModule)
 	if err != nil {
 		return Assets{}, err
 	}
@@ -66,9 +79,9 @@ func FindAssets(ctx context.Context, progress io.Writer) (Assets, error) {
 	ldflags := fmt.Sprintf("-s -w -X %[1]sgitVersion=%[2]s -X %[1]sgitMajor=%[3]s -X %[1]sgitMinor=%[4]s", stamp, kubernetes, major, minor)
 	err = build(ctx, root, dir, []program{
 		{"etcd", etcd, "tools/etcd", etcdModule, "-s -w"},
-		{"kube-apiserver", kubernetes, "tools/kubernetes", kubernetesModule + "/cmd/kube-apiserver", ldflags},
-		{"kubectl", kubernetes, "tools/kubernetes", kubernetesModule + "/cmd/kubectl", ldflags},
-		{"kube-controller-manager", kubernetes, "tools/kubernetes", kubernetesModule + "/cmd/kube-controller-manager", ldflags},
+		{"kube-apiserver", kubernetes, folder, kubernetesModule + "/cmd/kube-apiserver", ldflags},
+		{"kubectl", kubernetes, folder, kubernetesModule + "/cmd/kubectl", ldflags},
+		{"kube-controller-manager", kubernetes, folder, kubernetesModule + "/cmd/kube-controller-manager", ldflags},
 	}, progress)
 	if err != nil {
 		return Assets{}, fmt.Errorf("%w; or set KUBEBUILDER_ASSETS to a directory with kube-apiserver, etcd and kubectl", err)

@@ -153,7 +153,11 @@ func (c *Cluster) start(ctx context.Context, o Options, address netip.Addr) erro
 	ready("kube-apiserver")
 
 	if o.ControllerManager {
-		if err := c.run(c.Assets.ControllerManager, "--kubeconfig="+c.Kubeconfig, "--bind-address=::1", "--secure-port="+ports[3],
+		controllers := "*"
+		if Oldest() {
+			controllers += ",-endpoints-controller" // it would empty what InstallSixgate writes
+		}
+		if err := c.run(c.Assets.ControllerManager, "--controllers="+controllers, "--kubeconfig="+c.Kubeconfig, "--bind-address=::1", "--secure-port="+ports[3],
 			"--leader-elect=false", "--use-service-account-credentials=false",
 			"--root-ca-file="+c.path("ca.crt"), "--service-account-private-key-file="+c.path("sa.key"),
 			"--cluster-signing-cert-file="+c.path("ca.crt"), "--cluster-signing-key-file="+c.path("ca.key")); err != nil {

@@ -50,6 +50,8 @@ type Sixgate struct {
 	o        SixgateOptions
 	binary   string
 	config   string // kubeconfig of the ServiceAccount
+	// endpoints is the manifest that older API servers need.
+	endpoints string
 }
 
 // A Replica is one server of the webhook.
@@ -134,6 +136,13 @@ ports:
   port: %s
 `
 
+// endpoints are what the aggregator of an older API server routes by (measured: v1.33.13 asks for Endpoints, v1.37.0 for EndpointSlices).
+const endpoints = `apiVersion: v1
+kind: Endpoints
+metadata: {name: sixgate-webhook, namespace: sixgate-system}
+subsets:
+`
+
 func (s *Sixgate) add(ctx context.Context, i int) error {
 	ports, err := freePorts(3)
 	if err != nil {
@@ -152,7 +161,14 @@ func (s *Sixgate) add(ctx context.Context, i int) error {
 	if err := s.Start(i); err != nil {
 		return err
 	}
-	_, err = s.c.kubectl(ctx, fmt.Sprintf(endpointSlice, i, s.c.Address, ports[0]), "apply", "-f", "-")
+	if _, err = s.c.kubectl(ctx, fmt.Sprintf(endpointSlice, i, s.c.Address, ports[0]), "apply", "-f", "-"); err != nil || !Oldest() {
+		return err
+	}
+	if s.endpoints == "" {
+		s.endpoints = endpoints
+	}
+	s.endpoints += fmt.Sprintf("- {addresses: [{ip: %q}], ports: [{name: https, port: %s}]}\n", s.c.Address, ports[0])
+	_, err = s.c.kubectl(ctx, s.endpoints, "apply", "-f", "-")
 	return err
 }
 

@@ -123,16 +123,11 @@ func NewIndex(objects []*Object, namespace string) *Index {
 func (x *Index) Add(o *Object) {
 	ns := cmp.Or(o.Namespace(), x.namespace)
 	if pod, ok := podPath(o); ok {
-		t := template{labels: labelsOf(ns, o.Map(pod.With("metadata", "labels")...)), ports: x.share(portNames(o, pod))}
-		x.mount(o, pod, ns, t.labels)
-		x.post(ns, "")
-		for l := range t.labels.all() {
-			if l != "" { // a pod without labels
-				x.post(ns, l)
-			}
-		}
-		x.templates = append(x.templates, t)
+		x.addPod(o, pod, ns, true)
 		return
+	}
+	for _, e := range embeddedPods(o) {
+		x.addPod(e.view, Path{"template"}, ns, e.whole)
 	}
 	who := o.Kind() + " " + o.Name()
 	switch o.Group() + "/" + o.Kind() {
@@ -166,6 +161,19 @@ func (x *Index) Add(o *Object) {
 	}
 }
 
+// addPod indexes a pod or its template. It is not whole where others may add containers.
+func (x *Index) addPod(o *Object, pod Path, namespace string, whole bool) {
+	t := template{labels: labelsOf(namespace, o.Map(pod.With("metadata", "labels")...)), ports: x.share(portNames(o, pod))}
+	x.mount(o, pod, namespace, t.labels, whole)
+	x.post(namespace, "")
+	for l := range t.labels.all() {
+		if l != "" { // a pod without labels
+			x.post(namespace, l)
+		}
+	}
+	x.templates = append(x.templates, t)
+}
+
 // post notes the label of the template that comes next.
 func (x *Index) post(namespace, label string) {
 	x.postings, x.sorted = append(x.postings, posting{hashOf(namespace, label), uint32(len(x.templates))}), false
@@ -190,7 +198,7 @@ func (x *Index) share(text string) string {
 const rootCA = "kube-root-ca.crt"
 
 // mount notes the ConfigMaps that a pod template uses, as volumes or whole environments.
-func (x *Index) mount(o *Object, pod Path, namespace string, labels labelText) {
+func (x *Index) mount(o *Object, pod Path, namespace string, labels labelText, whole bool) {
 	var names []string
 	for i := range o.List(pod.With("spec", "volumes")...) {
 		at := pod.With("spec", "volumes", i)
@@ -209,7 +217,7 @@ func (x *Index) mount(o *Object, pod Path, namespace string, labels labelText) {
 		return
 	}
 	ports, all := podPorts(o, pod)
-	m := mount{labels: labels, dialled: x.share(portList(ports)), all: all}
+	m := mount{labels: labels, dialled: x.share(portList(ports)), all: all || !whole}
 	for _, c := range containers(o, pod) {
 		m.variables = append(m.variables, x.origins(originsOf(o, pod, c)))
 	}

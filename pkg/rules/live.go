@@ -7,8 +7,9 @@ import (
 
 // Listed returns what somebody lists who audits a cluster: the targets of the active rules, and what an Index reads besides. They
 // come in an order in which one pass is enough: whatever the Index must know for an object comes before it, and so does its
-// controller. That is so for the rules of All; a test holds it. Kinds that are ComparedWithin are listed twice.
-func (s *Set) Listed() []Target {
+// controller. That is so for the rules of All; a test holds it. Kinds that are ComparedWithin are listed twice. more are kinds that may
+// have pods in them.
+func (s *Set) Listed(more ...Target) []Target {
 	seen := map[targetKey]bool{}
 	var out []Target
 	add := func(t Target) {
@@ -27,7 +28,7 @@ func (s *Set) Listed() []Target {
 	if len(out) == 0 {
 		return nil
 	}
-	for _, t := range indexed() {
+	for _, t := range append(indexed(), more...) {
 		add(t)
 	}
 	slices.SortStableFunc(out, func(a, b Target) int { return cmp.Compare(turn(a.Group, a.Kind), turn(b.Group, b.Kind)) })

@@ -19,6 +19,7 @@ type Object struct {
 	ops  []jsonpatch.Operation
 
 	listening *listening // what rules about listeners share
+	embedding *embedding // the pods of a custom resource
 }
 
 // ParseObject decodes one JSON object. Integers keep their value up to 64 bits. It fails if raw is not a JSON object.

@@ -14,6 +14,7 @@ type Set struct {
 	policy *Policy
 	byKey  map[targetKey][]*Active
 	asked  map[targetKey][]*Active // without those that are AuditOnly
+	pods   []*Active               // for pods that lie in custom resources
 	now    func() time.Time
 }
 
@@ -23,6 +24,8 @@ type Active struct {
 	Level  Level
 	Mutate bool
 	target Target // by which it was looked up
+	// embedded: it judges the pods in an object, as if each were one.
+	embedded bool
 }
 
 // AtMutate reports whether the rule has anything to do or to say before the API server validates objects of this kind.
@@ -73,6 +76,11 @@ func NewSetAt(p *Policy, now func() time.Time) *Set {
 			}
 		}
 	}
+	for _, a := range s.byKey[targetKey{"", "PodTemplate", ""}] {
+		a := *a
+		a.embedded = true
+		s.pods = append(s.pods, &a)
+	}
 	return s
 }
 
@@ -88,9 +96,8 @@ func (s *Set) ClusterScoped(group, kind string) bool {
 }
 
 // Unseen reports whether the webhook never sees objects of this kind, of which some rule knows something.
-func (s *Set) Unseen(group, kind string) bool {
-	known := s.byKey[targetKey{group, kind, ""}]
-	return len(known) > 0 && !slices.ContainsFunc(known, func(a *Active) bool { return !a.target.AuditOnly })
+func (s *Set) Unseen(o *Object) bool {
+	return s.Judges(o) && len(s.asked[targetKey{o.Group(), o.Kind(), ""}]) == 0
 }
 
 // Empty reports whether no rule is active, as on a cluster that is not IPv6-only.
@@ -99,6 +106,11 @@ func (s *Set) Empty() bool { return len(s.byKey) == 0 }
 // Knows reports whether any active rule looks at this kind of object.
 func (s *Set) Knows(group, kind, subresource string) bool {
 	return len(s.byKey[targetKey{group, kind, subresource}]) > 0
+}
+
+// Judges reports whether any active rule looks at this object in an audit: by its kind, or at a pod in it.
+func (s *Set) Judges(o *Object) bool {
+	return s.Knows(o.Group(), o.Kind(), "") || len(s.pods) > 0 && len(embeddedPods(o)) > 0
 }
 
 // Rules returns the active rules for a request in the order of All, and what was skipped: by an exclusion or an exception
@@ -111,6 +123,9 @@ func (s *Set) Rules(req *Request) (active []*Active, skipped []Skipped) {
 		known = s.byKey
 	}
 	candidates := known[targetKey{o.Group(), o.Kind(), req.Subresource}]
+	if req.Audit && req.Subresource == "" && len(embeddedPods(o)) > 0 {
+		candidates = slices.Concat(candidates, s.pods)
+	}
 	if len(candidates) == 0 || globAny(s.policy.Exclude.Namespaces, req.Namespace) {
 		return nil, nil
 	}
@@ -137,7 +152,11 @@ func (s *Set) Rules(req *Request) (active []*Active, skipped []Skipped) {
 
 // Findings runs one rule and fills in what the policy decides.
 func (a *Active) Findings(req *Request) []Finding {
-	found := a.Check(req)
+	check := a.Check
+	if a.embedded {
+		check = a.checkEmbedded
+	}
+	found := check(req)
 	kept := found[:0]
 	for _, f := range found {
 		f.Rule, f.Level = a.Rule, a.Level
@@ -166,7 +185,7 @@ func matchesObject(patterns []string, namespace string, o *Object) bool {
 		return true
 	}
 	_, isWorkload := podPath(o)
-	return isWorkload && objectMatch(patterns, namespace, "Pod", o.Name())
+	return (isWorkload || len(embeddedPods(o)) > 0) && objectMatch(patterns, namespace, "Pod", o.Name())
 }
 
 // mayOptOut reports whether there is anything by which an object could opt out of a rule.
@@ -174,7 +193,7 @@ func (s *Set) mayOptOut(o *Object) bool {
 	if len(s.policy.Exceptions) > 0 || len(o.Map("metadata", "annotations")) > 0 {
 		return true
 	}
-	pod, ok := podPath(o)
+	pod, ok := templatePath(o)
 	return ok && len(pod) > 0 && len(o.Map(pod.With("metadata", "annotations")...)) > 0
 }
 
@@ -213,7 +232,7 @@ func annotation(o *Object, key string) (string, bool) {
 		s, isString := v.(string)
 		return s, isString
 	}
-	if pod, ok := podPath(o); ok && len(pod) > 0 {
+	if pod, ok := templatePath(o); ok && len(pod) > 0 {
 		if v, ok := o.Get(pod.With("metadata", "annotations", key)...); ok {
 			s, isString := v.(string)
 			return s, isString

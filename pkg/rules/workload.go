@@ -12,7 +12,7 @@ type Workload struct {
 // WorkloadOf returns the workload that an object is. It is none if a controller made it, such as the Pods of a Deployment: what
 // is counted is what a person would repair.
 func WorkloadOf(o *Object) (Workload, bool) {
-	pod, ok := podPath(o)
+	pod, ok := templatePath(o)
 	if !ok || o.Kind() == "PodTemplate" || HasController(o) {
 		return Workload{}, false
 	}
