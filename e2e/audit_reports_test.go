@@ -276,6 +276,7 @@ func (in *installation) testReports(t *testing.T, api reportAPI, kubeconfig stri
 		}
 		_ = cmd.Wait()
 		p.stopAt.Store(-1)
+		close(p.release)
 		if n := len(withoutForeign(api.reports(t, in))); n == 0 || n >= 21 {
 			t.Fatalf("%d reports were written before the kill", n)
 		}
@@ -312,7 +313,7 @@ type writeProxy struct {
 	proxy
 	stopAt, writes, busy, early atomic.Int64
 	until                       atomic.Int64 // before which nothing should come
-	stopped                     chan struct{}
+	stopped, release            chan struct{}
 }
 
 func (in *installation) writeProxy(t *testing.T) *writeProxy {
@@ -322,7 +323,7 @@ func (in *installation) writeProxy(t *testing.T) *writeProxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &writeProxy{stopped: make(chan struct{})}
+	p := &writeProxy{stopped: make(chan struct{}), release: make(chan struct{})}
 	p.stopAt.Store(-1)
 	reverse := httputil.NewSingleHostReverseProxy(to)
 	reverse.Transport, reverse.FlushInterval = f.client.Transport, -1
@@ -336,7 +337,7 @@ func (in *installation) writeProxy(t *testing.T) *writeProxy {
 		}
 		if p.writes.Add(1) == p.stopAt.Load() {
 			close(p.stopped)
-			<-r.Context().Done()
+			<-p.release
 			return
 		}
 		if p.busy.Load() > 0 && p.writes.Load()%2 == 0 {

@@ -68,7 +68,6 @@ func (in *installation) testRights(t *testing.T) {
 		return out
 	}
 	everywhere := []string{
-		"events.events.k8s.io [] [] [create patch]",
 		"mutatingwebhookconfigurations.admissionregistration.k8s.io [] [sixgate] [get patch]",
 		"servicecidrs.networking.k8s.io [] [kubernetes] [get]",
 		"services [] [kubernetes] [get]",
@@ -77,7 +76,7 @@ func (in *installation) testRights(t *testing.T) {
 	if got := rights("default"); !slices.Equal(got, everywhere) {
 		t.Errorf("rights in default:\n%s", strings.Join(got, "\n"))
 	}
-	want := slices.Insert(slices.Clone(everywhere), 2, "secrets [] [sixgate-webhook-ca] [get update]")
+	want := slices.Insert(slices.Clone(everywhere), 1, "secrets [] [sixgate-webhook-ca] [get update]")
 	if got := rights("sixgate-system"); !slices.Equal(got, want) {
 		t.Errorf("rights in sixgate-system:\n%s", strings.Join(got, "\n"))
 	}

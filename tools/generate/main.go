@@ -74,6 +74,7 @@ func generate() (map[string][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	files["config/webhook/components/events/kustomization.yaml"] = []byte(header + eventsComponent)
 	if files["config/audit/clusterrole.yaml"], err = clusterRole("sixgate-audit", auditRights()); err != nil {
 		return nil, err
 	}
@@ -170,6 +171,18 @@ patches:
       value: {apiGroups: [""], apiVersions: [v1], operations: [CREATE, UPDATE], resources: [%s], scope: Namespaced}
 `, header, kind, resource)
 }
+
+// eventsComponent switches Events on, and gives the right to write them: sixgate.rbac.events of the chart.
+const eventsComponent = `apiVersion: kustomize.config.k8s.io/v1alpha1
+kind: Component
+patches:
+- target: {kind: Deployment, name: sixgate-webhook}
+  patch: |
+    - {op: add, path: /spec/template/spec/containers/0/args/-, value: --events}
+- target: {kind: ClusterRole, name: sixgate-webhook}
+  patch: |
+    - {op: add, path: /rules/-, value: {apiGroups: [events.k8s.io], resources: [events], verbs: [create, patch]}}
+`
 
 func index() []byte {
 	var b bytes.Buffer
