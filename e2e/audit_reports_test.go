@@ -144,7 +144,7 @@ func TestAuditReports(t *testing.T) {
 		if a, b := len(apis[0].reports(t, in)), len(apis[1].reports(t, in)); a != 0 || b == 0 {
 			t.Errorf("%d reports of the newer API, %d of the older", a, b)
 		}
-		if _, stderr, _, _ := sixgate(t, kubeconfig, "audit", "--cluster", "-n", "team-01", "--write-reports=policyreport", "--fail-on=none"); !strings.Contains(stderr, ": 0 written, 0 deleted, 1 unchanged") {
+		if _, stderr, _, _ := sixgate(t, kubeconfig, "audit", "--cluster", "-n", "team-10", "--write-reports=policyreport", "--fail-on=none"); !strings.Contains(stderr, ": 0 written, 0 deleted, 10 unchanged") {
 			t.Errorf("one namespace: %s", stderr)
 		}
 	})
