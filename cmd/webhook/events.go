@@ -24,7 +24,7 @@ const (
 	eventQueue = 1000
 	// eventRate is per second, eventBurst at once. What happens again to the same object makes no request of its own: client-go counts it
 	// in a series.
-	eventRate, eventBurst = 10, 50
+	eventRate, eventBurst = 5, 50
 	// maxNote is the limit of the API in bytes (k8s.io/kubernetes/pkg/apis/core/validation, NoteLengthLimit).
 	maxNote = 1024
 )
