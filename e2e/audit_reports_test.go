@@ -282,9 +282,10 @@ func (in *installation) testReports(t *testing.T, api reportAPI, kubeconfig stri
 		}
 		// The next run meets an API server that is busy, now and then.
 		p.busy.Store(5)
+		p.busyLists.Store(3)
 		in.runAudit(t, p.kubeconfig(t, in.Cluster), " written, 0 deleted, ")
-		if p.busy.Load() > 0 || p.early.Load() > 0 {
-			t.Errorf("%d answers 429 not given, %d requests came before the time that Retry-After said", p.busy.Load(), p.early.Load())
+		if left := p.busy.Load() + p.busyLists.Load(); left > 0 || p.early.Load() > 0 {
+			t.Errorf("%d answers 429 not given, %d requests came before the time that Retry-After said", left, p.early.Load())
 		}
 		if got := withoutForeign(api.reports(t, in)); len(got) != 22 {
 			t.Errorf("%d reports after the second run: %v", len(got), slices.Sorted(maps.Keys(got)))
@@ -311,9 +312,10 @@ func withoutForeign(reports map[string]objectReport) map[string]objectReport {
 // A writeProxy stands before the API server: it holds a write, or answers 429.
 type writeProxy struct {
 	proxy
-	stopAt, writes, busy, early atomic.Int64
-	until                       atomic.Int64 // before which nothing should come
-	stopped, release            chan struct{}
+	stopAt, writes, requests, early atomic.Int64
+	busy, busyLists                 atomic.Int64 // answers 429 to give
+	until                           atomic.Int64 // before which nothing should come
+	stopped, release                chan struct{}
 }
 
 func (in *installation) writeProxy(t *testing.T) *writeProxy {
@@ -328,20 +330,24 @@ func (in *installation) writeProxy(t *testing.T) *writeProxy {
 	reverse := httputil.NewSingleHostReverseProxy(to)
 	reverse.Transport, reverse.FlushInterval = f.client.Transport, -1
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodPatch {
+		busy := &p.busyLists
+		switch {
+		case r.Method == http.MethodPatch:
+			busy = &p.busy
+		case !r.URL.Query().Has("limit"):
 			reverse.ServeHTTP(w, r)
 			return
 		}
 		if time.Now().UnixMilli() < p.until.Load() {
 			p.early.Add(1)
 		}
-		if p.writes.Add(1) == p.stopAt.Load() {
+		if r.Method == http.MethodPatch && p.writes.Add(1) == p.stopAt.Load() {
 			close(p.stopped)
 			<-p.release
 			return
 		}
-		if p.busy.Load() > 0 && p.writes.Load()%2 == 0 {
-			p.busy.Add(-1)
+		if p.requests.Add(1)%2 == 0 && busy.Load() > 0 {
+			busy.Add(-1)
 			p.until.Store(time.Now().UnixMilli() + 990)
 			w.Header().Set("Retry-After", "1")
 			w.WriteHeader(http.StatusTooManyRequests)

@@ -120,9 +120,17 @@ func (in *installation) testMetrics(t *testing.T) {
 		{"sixgate_cluster_ipv6_only", nil, 2},
 		{"sixgate_policy_stale", nil, 0},
 		{"sixgate_panics_total", nil, 0},
+		{"sixgate_policy_info", nil, 2},
+		{"sixgate_registration_fail_open", nil, 4},
+		{"sixgate_registration_trusted", nil, 4},
 	} {
 		if n := sum(c.name, c.labels...); n != c.want {
 			t.Errorf("%s%v is %v, not %v", c.name, c.labels, n, c.want)
+		}
+	}
+	for _, webhook := range []string{"mutate", "validate"} {
+		if sum("controller_runtime_webhook_latency_seconds_count", fmt.Sprintf(`webhook="/%s"`, webhook)) == 0 || sum("sixgate_last_request_timestamp_seconds", fmt.Sprintf("webhook=%q", webhook)) == 0 {
+			t.Errorf("%s: no latency, or no time of the last request", webhook)
 		}
 	}
 	now := float64(time.Now().Unix())
@@ -425,10 +433,25 @@ func (in *installation) testReadiness(t *testing.T) {
 		}
 		return nil
 	})
+	measured := func(open, trusted float64) {
+		t.Helper()
+		eventually(t, func() error {
+			for i := range in.sixgate.Replicas {
+				if a, b := in.metric(t, i, "sixgate_registration_fail_open"), in.metric(t, i, "sixgate_registration_trusted"); a != open || b != trusted {
+					return fmt.Errorf("replica %d: %v fail open, %v trusted", i, a, b)
+				}
+			}
+			return nil
+		})
+	}
+	measured(0, 0)
 	in.applyConfig(t)
 	if err := in.sixgate.WaitReady(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	in.must(t, "", "patch", "validatingwebhookconfiguration", "sixgate", "--type=json", "-p", `[{"op":"replace","path":"/webhooks/0/failurePolicy","value":"Fail"}]`)
+	measured(1, 2) // mutate alone fails open
+	in.must(t, "", "patch", "validatingwebhookconfiguration", "sixgate", "--type=json", "-p", `[{"op":"replace","path":"/webhooks/0/failurePolicy","value":"Ignore"}]`)
 	ns := in.namespace(t, "readiness")
 	in.must(t, service(ns, "ipv4", "ipFamilies: [IPv4]"), "create", "-f", "-")
 }
