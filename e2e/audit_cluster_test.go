@@ -278,6 +278,31 @@ func TestAuditCluster(t *testing.T) {
 		}
 	})
 
+	t.Run("reports", func(t *testing.T) {
+		api := reportAPIs(t)[0]
+		api.define(t, in)
+		reporter := in.reporter(t, "reporter", "sixgate-audit-reports")
+		in.must(t, "", "create", "clusterrolebinding", "reporter", "--clusterrole=sixgate-audit", "--user=reporter")
+		for _, want := range []string{
+			fmt.Sprintf(": %d written, 0 deleted, 0 unchanged", len(configMaps)+len(pods)),
+			fmt.Sprintf(": 0 written, 0 deleted, %d unchanged", len(configMaps)+len(pods)),
+		} {
+			before, begin := in.requests(t), time.Now()
+			out, stderr, code, memory := sixgate(t, reporter, "audit", "--cluster", "--write-reports", "--fail-on=none")
+			if code != 0 || !strings.Contains(stderr, want) {
+				t.Fatalf("%q is not in %q; exit code %d", want, stderr, code)
+			}
+			took, after := time.Since(begin).Round(time.Millisecond), in.requests(t)
+			t.Logf("%s%s in %v with %d MiB at most; requests: %d lists, %d patches", out, stderr, took, memory>>20, after["LIST"]-before["LIST"], after["PATCH"]-before["PATCH"]+after["APPLY"]-before["APPLY"])
+			if limit := int64(80<<20 + 4000*objects); memory > limit {
+				t.Errorf("%d bytes of memory, want at most %d", memory, limit)
+			}
+		}
+		if got := len(api.reports(t, in)); got != len(configMaps)+len(pods) {
+			t.Errorf("%d reports", got)
+		}
+	})
+
 	t.Run("changes", func(t *testing.T) {
 		p := newProxy(t, f)
 		r, terminal := auditOnTerminal(t, p.kubeconfig(t, in.Cluster), "--page-size", strconv.Itoa(max(objects/60, 10)))
@@ -315,6 +340,26 @@ func TestAuditCluster(t *testing.T) {
 		}
 		contains(t, out, `Pod/app-00000 -n team-00: deny: spec.containers[0].ports[0].hostIP: "0.0.0.0" publishes on IPv4 only, port 1000 is unreachable; remove hostIP [host-port-ipv4] (the webhook repairs this when it is created again)`+"\n")
 	})
+}
+
+// requests are those that the API server has counted, by verb.
+func (in *installation) requests(t *testing.T) map[string]int {
+	t.Helper()
+	out := map[string]int{}
+	for line := range strings.Lines(in.must(t, "", "get", "--raw", "/metrics").out) {
+		labels, ok := strings.CutPrefix(line, "apiserver_request_total{")
+		if !ok {
+			continue
+		}
+		_, verb, _ := strings.Cut(labels, `verb="`)
+		verb, _, _ = strings.Cut(verb, `"`)
+		n, err := strconv.ParseFloat(strings.TrimSpace(line[strings.LastIndexByte(line, ' ')+1:]), 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out[verb] += int(n)
+	}
+	return out
 }
 
 // TestAuditCustomResources: kinds in another version than the rules name, and one kind that two groups serve.

@@ -90,7 +90,7 @@ func start(o cluster.Options, install bool) (*installation, error) {
 	if !install {
 		return in, nil
 	}
-	return in, in.install(ctx, cluster.SixgateOptions{Args: []string{"--policy-poll-interval=500ms"}})
+	return in, in.install(ctx, cluster.SixgateOptions{Args: []string{"--policy-poll-interval=500ms", "--events"}, Components: []string{"events"}})
 }
 
 // install installs Sixgate with the policy of the shared installation.

@@ -36,7 +36,7 @@ func TestWebhook(t *testing.T) {
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	if err := in.install(ctx, cluster.SixgateOptions{Replicas: 2, Args: []string{
+	if err := in.install(ctx, cluster.SixgateOptions{Replicas: 2, Components: []string{"audit"}, Args: []string{
 		"--policy-poll-interval=200ms", "--ca-poll-interval=300ms", "--ca-overlap=3s", "--certificate-duration=1m", "--ca-duration=1h",
 	}}); err != nil {
 		t.Fatal(err)
@@ -68,16 +68,16 @@ func (in *installation) testRights(t *testing.T) {
 		return out
 	}
 	everywhere := []string{
-		"events.events.k8s.io [] [] [create patch]",
 		"mutatingwebhookconfigurations.admissionregistration.k8s.io [] [sixgate] [get patch]",
 		"servicecidrs.networking.k8s.io [] [kubernetes] [get]",
 		"services [] [kubernetes] [get]",
 		"validatingwebhookconfigurations.admissionregistration.k8s.io [] [sixgate] [get patch]",
 	}
+	in.must(t, "", "get", "cronjob/sixgate-audit", "serviceaccount/sixgate-audit", "-n", "sixgate-system") // whose rights are not the webhook's
 	if got := rights("default"); !slices.Equal(got, everywhere) {
 		t.Errorf("rights in default:\n%s", strings.Join(got, "\n"))
 	}
-	want := slices.Insert(slices.Clone(everywhere), 2, "secrets [] [sixgate-webhook-ca] [get update]")
+	want := slices.Insert(slices.Clone(everywhere), 1, "secrets [] [sixgate-webhook-ca] [get update]")
 	if got := rights("sixgate-system"); !slices.Equal(got, want) {
 		t.Errorf("rights in sixgate-system:\n%s", strings.Join(got, "\n"))
 	}
@@ -121,9 +121,17 @@ func (in *installation) testMetrics(t *testing.T) {
 		{"sixgate_cluster_ipv6_only", nil, 2},
 		{"sixgate_policy_stale", nil, 0},
 		{"sixgate_panics_total", nil, 0},
+		{"sixgate_policy_info", nil, 2},
+		{"sixgate_registration_fail_open", nil, 4},
+		{"sixgate_registration_trusted", nil, 4},
 	} {
 		if n := sum(c.name, c.labels...); n != c.want {
 			t.Errorf("%s%v is %v, not %v", c.name, c.labels, n, c.want)
+		}
+	}
+	for _, webhook := range []string{"mutate", "validate"} {
+		if sum("controller_runtime_webhook_latency_seconds_count", fmt.Sprintf(`webhook="/%s"`, webhook)) == 0 || sum("sixgate_last_request_timestamp_seconds", fmt.Sprintf("webhook=%q", webhook)) == 0 {
+			t.Errorf("%s: no latency, or no time of the last request", webhook)
 		}
 	}
 	now := float64(time.Now().Unix())
@@ -426,10 +434,25 @@ func (in *installation) testReadiness(t *testing.T) {
 		}
 		return nil
 	})
+	measured := func(open, trusted float64) {
+		t.Helper()
+		eventually(t, func() error {
+			for i := range in.sixgate.Replicas {
+				if a, b := in.metric(t, i, "sixgate_registration_fail_open"), in.metric(t, i, "sixgate_registration_trusted"); a != open || b != trusted {
+					return fmt.Errorf("replica %d: %v fail open, %v trusted", i, a, b)
+				}
+			}
+			return nil
+		})
+	}
+	measured(0, 0)
 	in.applyConfig(t)
 	if err := in.sixgate.WaitReady(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	in.must(t, "", "patch", "validatingwebhookconfiguration", "sixgate", "--type=json", "-p", `[{"op":"replace","path":"/webhooks/0/failurePolicy","value":"Fail"}]`)
+	measured(1, 2) // mutate alone fails open
+	in.must(t, "", "patch", "validatingwebhookconfiguration", "sixgate", "--type=json", "-p", `[{"op":"replace","path":"/webhooks/0/failurePolicy","value":"Ignore"}]`)
 	ns := in.namespace(t, "readiness")
 	in.must(t, service(ns, "ipv4", "ipFamilies: [IPv4]"), "create", "-f", "-")
 }

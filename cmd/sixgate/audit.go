@@ -102,7 +102,7 @@ func (o *auditOptions) run(cmd *cobra.Command, args []string) error {
 	if changedFails && r.Summary.Changed > 0 && r.Summary.ExitCode == 0 {
 		r.Summary.ExitCode = exitFindings
 	}
-	if err := errors.Join(o.write(cmd, in, r, policy, failOn), saveErr); err != nil {
+	if err := errors.Join(o.write(cmd, in, r, policy, failOn), saveErr, o.publish(cmd, r)); err != nil {
 		return err
 	}
 	if r.Summary.ExitCode != 0 {
@@ -135,6 +135,17 @@ func (o *auditOptions) read(cmd *cobra.Command, r *report.Report, args []string,
 	return in, err
 }
 
+// publish writes reports into the cluster, if that was asked for.
+func (o *auditOptions) publish(cmd *cobra.Command, r *report.Report) error {
+	p := o.live.publish
+	if p == nil {
+		return nil
+	}
+	err := p.write(cmd.Context(), r)
+	fmt.Fprintln(cmd.ErrOrStderr(), "sixgate: "+p.String())
+	return err
+}
+
 // write writes every report that was asked for, also where one of them cannot be written.
 func (o *auditOptions) write(cmd *cobra.Command, in *input, r *report.Report, policy *rules.Policy, failOn rules.Level) error {
 	if !o.outputs.tell("json") && !o.outputs.tell("yaml") { // which have the errors in them
@@ -155,6 +166,10 @@ func (o *auditOptions) write(cmd *cobra.Command, in *input, r *report.Report, po
 	}
 	if o.live.cluster {
 		options.Root = dir // objects are named, and lie in no folder of the repository
+	}
+	if o.live.publish != nil && len(o.outputs) == 0 { // the findings are in the cluster, and would only fill the log
+		_, err := fmt.Fprintln(cmd.OutOrStdout(), &r.Summary)
+		return writeError(err)
 	}
 	var errs []error
 	for _, out := range o.outputs.orText() {

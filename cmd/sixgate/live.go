@@ -24,6 +24,10 @@ type liveAudit struct {
 	cluster, all        bool
 	kubeconfig, context string
 	pageSize            int
+	reports             choice
+	writes              int // per second
+
+	publish *publisher // nil where no reports are written
 }
 
 func (l *liveAudit) addFlags(flags *pflag.FlagSet) {
@@ -32,12 +36,16 @@ func (l *liveAudit) addFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&l.context, "context", "", "with --cluster, `CONTEXT` of the kubeconfig")
 	flags.BoolVarP(&l.all, "all-namespaces", "A", false, "with --cluster, all namespaces and what has none (the default without -n)")
 	flags.IntVar(&l.pageSize, "page-size", pageSize, "with --cluster, objects that are asked for at a time")
+	l.reports = choice{"none", []string{"none", "auto", "openreports", "policyreport"}}
+	flags.Var(&l.reports, "write-reports", "with --cluster, write a report into the cluster for each object with findings, and delete those that are no longer true; auto: of openreports.io, else of wgpolicyk8s.io")
+	flags.Lookup("write-reports").NoOptDefVal = "auto"
+	flags.IntVar(&l.writes, "write-rate", 50, "with --write-reports, requests that write in a second, at most")
 }
 
 // check refuses flags and arguments that do not belong together.
 func (l *liveAudit) check(cmd *cobra.Command, args []string) error {
 	if !l.cluster {
-		for _, name := range []string{"kubeconfig", "context", "all-namespaces", "page-size"} {
+		for _, name := range []string{"kubeconfig", "context", "all-namespaces", "page-size", "write-reports", "write-rate"} {
 			if cmd.Flags().Changed(name) {
 				return errors.New("--" + name + " goes with --cluster")
 			}
@@ -53,6 +61,12 @@ func (l *liveAudit) check(cmd *cobra.Command, args []string) error {
 		return errors.New("--verbose names lines of files; leave it out with --cluster")
 	case l.pageSize < 1:
 		return errors.New("--page-size must be above 0")
+	case l.writes < 1:
+		return errors.New("--write-rate must be above 0")
+	case l.reports.value == "none" && cmd.Flags().Changed("write-rate"):
+		return errors.New("--write-rate goes with --write-reports")
+	case l.reports.value != "none" && cmd.Flags().Changed("baseline"):
+		return errors.New("--baseline hides findings, --write-reports writes all; use one of the two")
 	}
 	return nil
 }
@@ -69,13 +83,20 @@ func (l *liveAudit) audit(ctx context.Context, r *report.Report, set *rules.Set,
 	if c.client, err = rest.RESTClientFor(c.config); err != nil {
 		return err
 	}
-	targets, errs, err := c.served(ctx, set)
+	apis, err := c.discover(ctx)
 	if err != nil {
 		return err
 	}
+	targets := set.Listed(apis.custom...)
 	if namespace != "" {
 		targets = slices.DeleteFunc(targets, func(t rules.Target) bool { return t.Cluster })
 	}
+	if l.reports.value != "none" {
+		if l.publish, err = newPublisher(c, apis, l, namespace); err != nil {
+			return err
+		}
+	}
+	targets, errs := apis.served(targets)
 	p := newProgress(notes, func() (n int64) {
 		for _, t := range targets {
 			n += c.count(ctx, t, namespace)
@@ -89,10 +110,10 @@ func (l *liveAudit) audit(ctx context.Context, r *report.Report, set *rules.Set,
 	for _, t := range targets {
 		var err error
 		if t.ComparedWithin() {
-			err = c.list(ctx, t, namespace, l.pageSize, func(root map[string]any) { s.index.Add(objectOf(t, root)) })
+			err = c.list(ctx, t, scope{namespace: namespace}, l.pageSize, func(root map[string]any) { s.index.Add(objectOf(t, root)) })
 		}
 		if err == nil {
-			err = c.list(ctx, t, namespace, l.pageSize, func(root map[string]any) {
+			err = c.list(ctx, t, scope{namespace: namespace}, l.pageSize, func(root map[string]any) {
 				s.add(t, root)
 				p.add(t.Resource)
 			})
@@ -102,10 +123,12 @@ func (l *liveAudit) audit(ctx context.Context, r *report.Report, set *rules.Set,
 		}
 		if apierrors.IsForbidden(err) && !set.Knows(t.Group, t.Kind, "") && rules.MayEmbed(t.Group) {
 			unlisted = append(unlisted, resourceName(t))
+			apis.unread[t.Group+"/"+t.Kind] = true
 			continue
 		}
 		if err != nil {
 			message := strings.TrimPrefix(oneLine(err), "list "+resourceName(t)+": ")
+			apis.unread[t.Group+"/"+t.Kind] = true
 			s.report.Errors = append(s.report.Errors, report.Error{File: resourceName(t), Message: message})
 		}
 	}

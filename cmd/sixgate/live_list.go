@@ -37,50 +37,65 @@ func resourceName(t rules.Target) string {
 	return t.Resource + "." + t.Group
 }
 
-// served returns the targets that the API server has, in a version that it serves, and the custom resources that may have pods. Absent
-// ones are left out, as where a CRD is not installed. What could not be asked for is an error of the report.
-func (c *connection) served(ctx context.Context, set *rules.Set) ([]rules.Target, []report.Error, error) {
+// The apis of a cluster, as discovery tells them.
+type apis struct {
+	versions map[string][]string // by resource, as resourceName; the one that the API server prefers comes first
+	failed   map[string]error    // by group/version
+	custom   []rules.Target      // custom resources that may have pods
+	unread   map[string]bool     // "group/Kind", or "group/" for all of it: objects that could not be listed
+}
+
+// discover asks for what the API server has.
+func (c *connection) discover(ctx context.Context) (*apis, error) {
 	client, err := discovery.NewDiscoveryClientForConfig(c.config)
 	if err != nil {
-		return nil, nil, fmt.Errorf("read kubeconfig: %w", err)
+		return nil, fmt.Errorf("read kubeconfig: %w", err)
 	}
 	_, lists, err := client.ServerGroupsAndResourcesWithContext(ctx)
 	failed, partial := discovery.GroupDiscoveryFailedErrorGroups(err)
 	switch {
 	case ctx.Err() != nil:
-		return nil, nil, errors.New("interrupted")
+		return nil, errors.New("interrupted")
 	case err != nil && !partial:
-		return nil, nil, refused("read the APIs of the cluster", "get", "/api and /apis", err)
+		return nil, refused("read the APIs of the cluster", "get", "/api and /apis", err)
 	}
-	targets := set.Listed(custom(ctx, client.OpenAPIV3(), lists)...)
-	versions := map[string][]string{} // by resource
+	a := &apis{versions: map[string][]string{}, failed: map[string]error{}, unread: map[string]bool{}, custom: custom(ctx, client.OpenAPIV3(), lists)}
 	for _, l := range lists {
 		group, version, ok := cutVersion(l.GroupVersion)
 		for _, r := range l.APIResources {
 			if ok && slices.Contains(r.Verbs, "list") {
 				name := resourceName(rules.Target{Group: group, Resource: r.Name})
-				versions[name] = append(versions[name], version)
+				a.versions[name] = append(a.versions[name], version)
 			}
 		}
 	}
+	for gv, err := range failed {
+		a.failed[gv.String()], a.unread[gv.Group+"/"] = err, true
+	}
+	return a, nil
+}
+
+// served returns the targets that the API server has, in a version that it serves. Absent ones are left out, as where a CRD is not
+// installed. What could not be asked for is an error of the report.
+func (a *apis) served(targets []rules.Target) ([]rules.Target, []report.Error) {
 	var out []rules.Target
 	for _, t := range targets {
-		have := versions[resourceName(t)]
-		if len(have) == 0 || t.Group == "crd.projectcalico.org" && len(versions[t.Resource+".projectcalico.org"]) > 0 { // which serves the same objects
+		have := a.versions[resourceName(t)]
+		if len(have) == 0 || t.Group == "crd.projectcalico.org" && len(a.versions[t.Resource+".projectcalico.org"]) > 0 { // which serves the same objects
 			continue
 		}
 		if !slices.Contains(have, t.Version) {
-			t.Version = have[0] // the one that the API server prefers
+			t.Version = have[0]
 		}
 		out = append(out, t)
 	}
 	var errs []report.Error
-	for gv, err := range failed {
-		if slices.ContainsFunc(targets, func(t rules.Target) bool { return t.Group == gv.Group }) {
-			errs = append(errs, report.Error{File: gv.String(), Message: oneLine(err) + "; its objects are not audited"})
+	for gv, err := range a.failed {
+		if group, _, _ := cutVersion(gv); slices.ContainsFunc(targets, func(t rules.Target) bool { return t.Group == group }) {
+			errs = append(errs, report.Error{File: gv, Message: oneLine(err) + "; its objects are not audited"})
 		}
 	}
-	return out, errs, nil
+	return out, errs
 }
 
 func cutVersion(groupVersion string) (group, version string, ok bool) {
@@ -92,8 +107,15 @@ func cutVersion(groupVersion string) (group, version string, ok bool) {
 	return "", groupVersion, groupVersion != ""
 }
 
-// page asks for one page of a kind; namespace is "" for all.
-func (c *connection) page(ctx context.Context, t rules.Target, namespace string, limit int, token string) (io.ReadCloser, error) {
+// A scope is which objects of a kind are listed.
+type scope struct {
+	namespace string // "" for all
+	selector  string // of labels; "" for all
+	metadata  bool   // nothing but the metadata of each
+}
+
+// pathOf is that of a kind in a namespace, "" for all of them or for none.
+func pathOf(t rules.Target, namespace string) []string {
 	path := []string{"/apis", t.Group, t.Version}
 	if t.Group == "" {
 		path = []string{"/api", t.Version}
@@ -101,7 +123,19 @@ func (c *connection) page(ctx context.Context, t rules.Target, namespace string,
 	if namespace != "" {
 		path = append(path, "namespaces", namespace)
 	}
-	r := c.client.Get().AbsPath(append(path, t.Resource)...).SetHeader("Accept", "application/json").Param("limit", strconv.Itoa(limit))
+	return append(path, t.Resource)
+}
+
+// page asks for one page of a kind.
+func (c *connection) page(ctx context.Context, t rules.Target, in scope, limit int, token string) (io.ReadCloser, error) {
+	accept := "application/json"
+	if in.metadata {
+		accept += ";as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+	}
+	r := c.client.Get().AbsPath(pathOf(t, in.namespace)...).SetHeader("Accept", accept).Param("limit", strconv.Itoa(limit))
+	if in.selector != "" {
+		r.Param("labelSelector", in.selector)
+	}
 	if token != "" {
 		r.Param("continue", token)
 	}
@@ -171,12 +205,12 @@ const (
 
 // list calls visit with each object of a kind, once, and holds one of them at a time. An expired continue token, an answer that ends
 // early and an API server that is away for some seconds do not lose or repeat any: an object that exists all the time is visited.
-func (c *connection) list(ctx context.Context, t rules.Target, namespace string, limit int, visit func(root map[string]any)) error {
+func (c *connection) list(ctx context.Context, t rules.Target, in scope, limit int, visit func(root map[string]any)) error {
 	seen := map[objectID]struct{}{}
 	token, idle, most := "", 0, limit
 	for {
 		before := len(seen)
-		body, err := c.page(ctx, t, namespace, limit, token)
+		body, err := c.page(ctx, t, in, limit, token)
 		var meta metav1.ListMeta
 		if err == nil {
 			meta, err = readList(body, func(raw []byte) {
@@ -237,7 +271,7 @@ func mayPass(err error) bool {
 
 // count is about how many objects of a kind there are; 0 if that is not known.
 func (c *connection) count(ctx context.Context, t rules.Target, namespace string) int64 {
-	body, err := c.page(ctx, t, namespace, 1, "")
+	body, err := c.page(ctx, t, scope{namespace: namespace}, 1, "")
 	if err != nil {
 		return 0 // the list itself will say why
 	}

@@ -214,6 +214,38 @@ undo host-port-ipv4: put the annotation sixgate.io/ignore.host-port-ipv4: "<reas
 	}
 }
 
+// TestReportMemory: what an audit keeps for an object with a finding, and for its report in the cluster.
+func TestReportMemory(t *testing.T) {
+	const objects = 4000
+	size := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	r := report.NewStored()
+	r.Brief = true
+	s := newStored(rules.NewSet(rules.DefaultPolicy("IPv6")), r)
+	before := size()
+	for i := range objects {
+		o, err := rules.ParseObject(fmt.Appendf(nil, `{"metadata":{"name":"web-%[1]d","namespace":"team-%[2]d","uid":"3f2b8c1a-0000-0000-0000-%012[1]d"},"spec":{`+
+			`"containers":[{"name":"web","image":"a","ports":[{"containerPort":80,"hostPort":80,"hostIP":"0.0.0.0"}]}]}}`, i, i%20))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.add(rules.Target{Version: "v1", Kind: "Pod"}, o.Root())
+	}
+	s.finish()
+	r.Finish(rules.None)
+	reports := r.ObjectReports()
+	each := (size() - before) / objects
+	t.Logf("%d bytes for each object with a finding", each)
+	if each > 3000 || len(reports) != objects {
+		t.Errorf("%d bytes for each of %d reports", each, len(reports))
+	}
+	runtime.KeepAlive(s)
+}
+
 // TestStoredSize: what is kept of an object that nothing is found in, and of that what belongs to the report.
 func TestStoredSize(t *testing.T) {
 	const objects = 20000

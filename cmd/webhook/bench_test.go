@@ -13,8 +13,6 @@ import (
 	"github.com/go-logr/logr"
 	apijson "k8s.io/apimachinery/pkg/util/json"
 
-	corev1 "k8s.io/api/core/v1"
-
 	"github.com/sixgate/sixgate/pkg/rules"
 )
 
@@ -429,7 +427,7 @@ func BenchmarkHandler(b *testing.B) {
 	set := benchSet(b)
 	handlers := map[string]*handler{
 		"mutate":   {name: "mutate", verb: mutateRequest, set: set, log: logr.Discard()},
-		"validate": {name: "validate", verb: validateRequest(func(*corev1.ObjectReference, string) {}), set: set, log: logr.Discard()},
+		"validate": {name: "validate", verb: validateRequest(nil), set: set, log: logr.Discard()},
 	}
 	for _, c := range benchCases() {
 		b.Run("floor/"+c.name, func(b *testing.B) {

@@ -23,6 +23,7 @@ import (
 	certauthority "github.com/cert-manager/cert-manager/pkg/server/tls/authority"
 	"github.com/cert-manager/cert-manager/pkg/util/pki"
 	"github.com/go-logr/logr"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -360,6 +361,7 @@ func (o certOptions) advance(now time.Time, c caState, memory *keyPair, publishe
 
 // A registration is one of the two webhook configurations.
 type registration struct {
+	verb       string // what it registers
 	kind, name string
 	get        func(context.Context) (*registered, error)
 	patch      func(context.Context, []byte) error
@@ -374,6 +376,7 @@ type registered struct {
 type caBundleOf struct {
 	webhook string
 	bundle  []byte
+	ignores bool // what does not reach the webhook goes through
 }
 
 func (r *registered) carries(cert *x509.Certificate) bool {
@@ -397,12 +400,35 @@ func (r *registered) publish(bundle []byte) ([]byte, error) {
 	return json.Marshal(map[string]any{"metadata": map[string]any{"resourceVersion": r.version}, "webhooks": webhooks})
 }
 
+// measure says in the metrics what a registration means while this webhook is not reached.
+func (r registration) measure(read *registered, cas []*x509.Certificate) {
+	value := 0.0
+	if read == nil {
+		failOpen.DeleteLabelValues(r.verb)
+	} else {
+		if !slices.ContainsFunc(cas, func(ca *x509.Certificate) bool { return !read.carries(ca) }) {
+			value = 1
+		}
+		for _, w := range read.webhooks {
+			if w.webhook != r.verb+".sixgate.io" { // that of the check
+				continue
+			}
+			open := 0.0
+			if w.ignores {
+				open = 1
+			}
+			failOpen.WithLabelValues(r.verb).Set(open)
+		}
+	}
+	trusted.WithLabelValues(r.verb).Set(value)
+}
+
 func registrations(client kubernetes.Interface, o certOptions) []registration {
 	mutating := client.AdmissionregistrationV1().MutatingWebhookConfigurations()
 	validating := client.AdmissionregistrationV1().ValidatingWebhookConfigurations()
 	patchOptions := metav1.PatchOptions{FieldManager: fieldManager}
 	return []registration{{
-		kind: "MutatingWebhookConfiguration", name: o.Mutating,
+		verb: "mutate", kind: "MutatingWebhookConfiguration", name: o.Mutating,
 		get: func(ctx context.Context) (*registered, error) {
 			c, err := mutating.Get(ctx, o.Mutating, metav1.GetOptions{})
 			if err != nil {
@@ -410,7 +436,7 @@ func registrations(client kubernetes.Interface, o certOptions) []registration {
 			}
 			r := &registered{version: c.ResourceVersion}
 			for _, w := range c.Webhooks {
-				r.webhooks = append(r.webhooks, caBundleOf{w.Name, w.ClientConfig.CABundle})
+				r.webhooks = append(r.webhooks, caBundleOf{w.Name, w.ClientConfig.CABundle, w.FailurePolicy != nil && *w.FailurePolicy == admissionregistrationv1.Ignore})
 			}
 			return r, nil
 		},
@@ -419,7 +445,7 @@ func registrations(client kubernetes.Interface, o certOptions) []registration {
 			return err
 		},
 	}, {
-		kind: "ValidatingWebhookConfiguration", name: o.Validating,
+		verb: "validate", kind: "ValidatingWebhookConfiguration", name: o.Validating,
 		get: func(ctx context.Context) (*registered, error) {
 			c, err := validating.Get(ctx, o.Validating, metav1.GetOptions{})
 			if err != nil {
@@ -427,7 +453,7 @@ func registrations(client kubernetes.Interface, o certOptions) []registration {
 			}
 			r := &registered{version: c.ResourceVersion}
 			for _, w := range c.Webhooks {
-				r.webhooks = append(r.webhooks, caBundleOf{w.Name, w.ClientConfig.CABundle})
+				r.webhooks = append(r.webhooks, caBundleOf{w.Name, w.ClientConfig.CABundle, w.FailurePolicy != nil && *w.FailurePolicy == admissionregistrationv1.Ignore})
 			}
 			return r, nil
 		},
@@ -533,6 +559,7 @@ func (a *authority) round(ctx context.Context) (again bool, err error) {
 	var missing []string
 	patched := false
 	for i, r := range a.registrations {
+		r.measure(read[i], state.bundle)
 		if read[i] == nil {
 			missing = append(missing, r.kind+" "+r.name)
 			continue

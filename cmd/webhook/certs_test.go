@@ -302,7 +302,7 @@ func leafOf(t *testing.T, ca *keyPair) (certPEM, keyPEM []byte) {
 func TestPublish(t *testing.T) {
 	a, b := newCA(t, day0), newCA(t, day0)
 	bundle := encodeBundle([]*x509.Certificate{a.cert, b.cert})
-	r := &registered{version: "7", webhooks: []caBundleOf{{"empty", nil}, {"right", bundle}, {"foreign", []byte("garbage")}}}
+	r := &registered{version: "7", webhooks: []caBundleOf{{webhook: "empty"}, {webhook: "right", bundle: bundle}, {webhook: "foreign", bundle: []byte("garbage")}}}
 	if r.carries(a.cert) {
 		t.Error("carries a CA that one webhook has")
 	}
@@ -324,7 +324,7 @@ func TestPublish(t *testing.T) {
 		!bytes.Equal(patch.Webhooks[0].ClientConfig.CABundle, bundle) {
 		t.Errorf("patch %s", data)
 	}
-	r.webhooks = []caBundleOf{{"right", bundle}}
+	r.webhooks = []caBundleOf{{webhook: "right", bundle: bundle}}
 	if data, err := r.publish(bundle); data != nil || err != nil {
 		t.Errorf("nothing to do, but patch %s, %v", data, err)
 	}

@@ -36,6 +36,7 @@ func TestCheckOptions(t *testing.T) {
 		"--check=-1s":                          "--check must not be negative",
 		"--check=1m --enforce=mutate,validate": "",
 		"--check=1m --enforce=":                "",
+		"--check=1m --events":                  "--events does nothing with --check",
 	} {
 		_, err := parseOptions(strings.Fields(args))
 		if got := errorText(err); got != want {

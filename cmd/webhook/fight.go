@@ -54,7 +54,7 @@ func (d *fightDetector) goesOn(in *admission.Request, resp *admission.Response, 
 	if count < fightRounds {
 		return false
 	}
-	repeatedTotal.WithLabelValues(in.Kind.Kind, countedNamespaces.label(in.Namespace)).Inc()
+	repeatedTotal.WithLabelValues(kindLabel(in.Kind.Kind), countedFights.label(in.Namespace, in.Kind.Kind)).Inc()
 	if count == fightRounds {
 		log.Info("the same change again and again: this user writes back what is repaired; it goes on without further lines",
 			requestFields(in, "rounds", count, "findings", resp.AuditAnnotations["changed"])...)

@@ -93,7 +93,8 @@ func (h *handler) Handle(ctx context.Context, in admission.Request) (resp admiss
 			h.log.Error(fmt.Errorf("panic: %v", p), "the request goes through", requestFields(&in, "webhook", h.name, "stack", string(debug.Stack()))...)
 			result, resp = "panic", admission.Allowed("")
 		}
-		requestsTotal.WithLabelValues(h.name, in.Kind.Kind, string(in.Operation), result).Inc()
+		requestsTotal.WithLabelValues(h.name, kindLabel(in.Kind.Kind), operationLabel(string(in.Operation)), result).Inc()
+		lastRequest.WithLabelValues(h.name).SetToCurrentTime()
 	}()
 	set, resp := h.set.Load(), admission.Allowed("")
 	if isCheck(&in.AdmissionRequest) {
@@ -204,9 +205,9 @@ func unchanged(result *mutate.Result) []string {
 	return out
 }
 
-// validateRequest reports what is left; where the policy only audits, what would be refused is a warning. recorder tells the owner
-// of an object that a controller made what a person would have been refused.
-func validateRequest(events eventFunc) verb {
+// validateRequest reports what is left; where the policy only audits, what would be refused is a warning. events tells the owner of an
+// object that a controller made what a person would have been refused, and everybody else what they were.
+func validateRequest(events *eventSender) verb {
 	return func(_ context.Context, set *rules.Set, req *rules.Request, in *admission.Request) admission.Response {
 		v := validate.Judge(set, req)
 		countSkipped(in, v.Skipped)
@@ -215,29 +216,30 @@ func validateRequest(events eventFunc) verb {
 			lines := lines(in, v.Denied, "denied")
 			resp := admission.Denied(strings.Join(append(rules.Fit(lines), optOuts(v.Denied)), "\n"))
 			annotate(&resp, "denied", lines)
+			events.send(in, about(in, req, true), reasonRefused, lines)
 			return resp
 		}
 		resp := admission.Allowed("")
 		if denied := lines(in, v.Denied, wouldBeDenied); len(denied) > 0 {
 			annotate(&resp, wouldBeDenied, denied)
 			resp.Warnings = append(denied, "sixgate only audits here: where the policy enforces, this request is refused")
+			events.send(in, about(in, req, false), reasonWouldRefuse, denied)
 		}
 		resp.Warnings = rules.Fit(append(resp.Warnings, lines(in, v.Warned, "warned")...))
-		if v.Owned && req.Operation == rules.Create && !isDryRun(in) {
+		if owner, ok := controllerOf(req.Object, in.Namespace); ok && v.Owned && req.Operation == rules.Create {
+			var denied []string
 			for _, f := range v.Warned {
-				if owner, ok := controllerOf(req.Object, in.Namespace); ok && f.Level == rules.Deny {
-					events(owner, f.String())
+				if f.Level == rules.Deny {
+					denied = append(denied, f.String())
 				}
 			}
+			events.send(in, owner, reasonNeverRefused, denied)
 		}
 		return resp
 	}
 }
 
 func isDryRun(in *admission.Request) bool { return in.DryRun != nil && *in.DryRun }
-
-// An eventFunc records a warning Event on an object.
-type eventFunc func(on *corev1.ObjectReference, note string)
 
 func controllerOf(o *rules.Object, namespace string) (*corev1.ObjectReference, bool) {
 	for i := range o.List("metadata", "ownerReferences") {
@@ -280,7 +282,7 @@ func annotate(resp *admission.Response, key string, lines []string) {
 }
 
 func count(in *admission.Request, rule, action string) {
-	findingsTotal.WithLabelValues(rule, action, countedNamespaces.label(in.Namespace)).Inc()
+	findingsTotal.WithLabelValues(rule, action, countedFindings.label(in.Namespace, rule, action)).Inc()
 }
 
 func countSkipped(in *admission.Request, skipped []rules.Skipped) {

@@ -89,9 +89,15 @@ func run(ctx context.Context, args []string) error {
 		return fmt.Errorf("make manager: %w", err)
 	}
 	registerMetrics(metrics.Registry, certs)
-	recorder := mgr.GetEventRecorder("sixgate-webhook")
-	events := func(on *corev1.ObjectReference, note string) {
-		recorder.Eventf(on, nil, corev1.EventTypeWarning, "IPv4Only", "Validate", "%s", note)
+	var events *eventSender
+	if o.events {
+		recorder := mgr.GetEventRecorder("sixgate-webhook")
+		events = newEventSender(func(r refusal) {
+			recorder.Eventf(r.on, nil, corev1.EventTypeWarning, r.reason, "Validate", "%s", r.note)
+		})
+		if err := mgr.Add(events); err != nil {
+			return fmt.Errorf("add to manager: %w", err)
+		}
 	}
 	requests, server := log.WithName("admission"), mgr.GetWebhookServer()
 	server.Register("/mutate", &handler{name: "mutate", verb: mutateRequest, set: &policy.set, log: requests, fights: newFightDetector()})

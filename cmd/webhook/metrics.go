@@ -5,6 +5,9 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/sixgate/sixgate/pkg/rules"
 )
 
 // The metrics of the webhook, beside those of controller-runtime.
@@ -30,37 +33,92 @@ var (
 	policyStale = prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "sixgate_policy_stale", Help: "1 while the policy file is bad and an older policy is in force.",
 	})
+	policyInfo = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "sixgate_policy_info", Help: "1 for the policy in force, by the beginning of the SHA-256 of its file.",
+	}, []string{"digest"})
+	failOpen = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "sixgate_registration_fail_open", Help: "1 while the registration says Ignore: what does not reach the webhook goes through; 0 while it says Fail.",
+	}, []string{"webhook"})
+	trusted = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "sixgate_registration_trusted", Help: "1 while the registration is there and carries every CA of the webhook; 0: API servers cannot ask it.",
+	}, []string{"webhook"})
+	lastRequest = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "sixgate_last_request_timestamp_seconds", Help: "When this replica was asked last, in Unix seconds.",
+	}, []string{"webhook"})
+	eventsTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "sixgate_events_total", Help: "Events on refusals by result (sent, dropped).",
+	}, []string{"result"})
 	clusterIPv6Only = prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "sixgate_cluster_ipv6_only", Help: "1 if the cluster's Services are IPv6 only; 0: nothing is rewritten or refused.",
 	})
 )
 
-// countedNamespaces are the values of the label namespace.
-var countedNamespaces = &labelLimit{most: 1000, seen: map[string]bool{}}
+// What a label may be is bounded here, since whoever reaches the port can send an AdmissionReview of anything.
+var (
+	// countedFindings has place for 5,000 combinations of rule, action and namespace; new namespaces are "other" then.
+	countedFindings = newLabelLimit(5000)
+	// countedFights the same for kind and namespace.
+	countedFights = newLabelLimit(1000)
+	// countedKinds are those that a rule looks at, and that of the check.
+	countedKinds = func() map[string]bool {
+		kinds := map[string]bool{"ConfigMap": true}
+		for _, r := range rules.All() {
+			for _, t := range r.Targets {
+				kinds[t.Kind] = true
+			}
+		}
+		return kinds
+	}()
+)
 
-// A labelLimit keeps a label from growing without end, as where each build makes a namespace of its own.
+const other = "other"
+
+func kindLabel(kind string) string {
+	if countedKinds[kind] {
+		return kind
+	}
+	return other
+}
+
+func operationLabel(op string) string {
+	switch op {
+	case "CREATE", "UPDATE", "DELETE", "CONNECT":
+		return op
+	}
+	return other
+}
+
+// A labelLimit keeps the label namespace from growing without end, as where each build makes a namespace of its own.
 type labelLimit struct {
 	most int
 	mu   sync.Mutex
-	seen map[string]bool
+	seen map[[3]string]bool
 }
 
-// label is the value itself, or "other" when there are too many.
-func (l *labelLimit) label(value string) string {
+func newLabelLimit(most int) *labelLimit { return &labelLimit{most: most, seen: map[[3]string]bool{}} }
+
+// label is the namespace, or "other" when it is none or when there are too many together with the other labels.
+func (l *labelLimit) label(namespace string, others ...string) string {
+	if namespace != "" && len(validation.IsDNS1123Label(namespace)) > 0 {
+		return other
+	}
+	key := [3]string{namespace}
+	copy(key[1:], others)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.seen[value] {
+	if !l.seen[key] {
 		if len(l.seen) >= l.most {
-			return "other"
+			return other
 		}
-		l.seen[value] = true
+		l.seen[key] = true
 	}
-	return value
+	return namespace
 }
 
 // registerMetrics registers all of them, and the expiry of the certificates.
 func registerMetrics(r prometheus.Registerer, certs certSource) {
-	r.MustRegister(requestsTotal, findingsTotal, repeatedTotal, auditMode, panicsTotal, policyReloadsTotal, policyStale, clusterIPv6Only)
+	r.MustRegister(requestsTotal, findingsTotal, repeatedTotal, auditMode, panicsTotal, policyReloadsTotal, policyStale, clusterIPv6Only,
+		policyInfo, failOpen, trusted, lastRequest, eventsTotal)
 	for name, pick := range map[string]func(leaf, ca time.Time) time.Time{
 		"serving": func(leaf, _ time.Time) time.Time { return leaf },
 		"ca":      func(_, ca time.Time) time.Time { return ca },

@@ -10,7 +10,6 @@ import (
 	"github.com/go-logr/logr/funcr"
 	admissionv1 "k8s.io/api/admission/v1"
 	authenticationv1 "k8s.io/api/authentication/v1"
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
@@ -29,7 +28,7 @@ func serve(t *testing.T, policy string) (mutate, validate *handler, log *strings
 	set.Store(rules.NewSet(p))
 	logger := funcr.New(func(_, args string) { log.WriteString(args + "\n") }, funcr.Options{})
 	mutate = &handler{name: "mutate", verb: mutateRequest, set: set, log: logger, fights: newFightDetector()}
-	validate = &handler{name: "validate", verb: validateRequest(func(*corev1.ObjectReference, string) {}), set: set, log: logger}
+	validate = &handler{name: "validate", verb: validateRequest(nil), set: set, log: logger}
 	return mutate, validate, log
 }
 
@@ -145,17 +144,5 @@ func TestFightMemory(t *testing.T) {
 	}
 	if n := d.seen.Len(); n != fightObjects {
 		t.Errorf("%d are remembered", n)
-	}
-}
-
-func TestLabelLimit(t *testing.T) {
-	l := &labelLimit{most: 2, seen: map[string]bool{}}
-	for value, want := range map[string]string{"a": "a", "b": "b"} {
-		if got := l.label(value); got != want {
-			t.Errorf("%s: %s", value, got)
-		}
-	}
-	if l.label("c") != "other" || l.label("a") != "a" {
-		t.Error("the third is not other, or the first is")
 	}
 }

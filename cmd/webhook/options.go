@@ -33,6 +33,7 @@ type options struct {
 	version    bool
 	check      time.Duration
 	enforce    string
+	events     bool
 }
 
 // enforced are the webhooks of --enforce.
@@ -62,6 +63,7 @@ func parseOptions(args []string) (*options, error) {
 	fs.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig file; none: $KUBECONFIG, else the pod's service account")
 	fs.DurationVar(&o.check, "check", 0, "do not serve: wait this long until the API server has asked the webhook and got an answer, then stop")
 	fs.StringVar(&o.enforce, "enforce", "", "with --check: set failurePolicy to Fail once it has answered; mutate, validate or mutate,validate")
+	fs.BoolVar(&o.events, "events", false, "write an Event on what is refused, or would be; dry runs are left out")
 	fs.BoolVar(&o.version, "version", false, "print the version and stop")
 	if err := fs.Parse(args); err != nil {
 		return nil, err
@@ -85,6 +87,8 @@ func parseOptions(args []string) (*options, error) {
 		return nil, errors.New("--check must not be negative")
 	case o.enforce != "" && o.check == 0:
 		return nil, errors.New("--enforce needs --check")
+	case o.events && o.check > 0:
+		return nil, errors.New("--events does nothing with --check")
 	}
 	if o.certDir == "" {
 		if err := o.certOptions().validate(); err != nil {

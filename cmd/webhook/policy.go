@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -28,6 +30,7 @@ type policyKeeper struct {
 
 	mu         sync.Mutex
 	seen       []byte // the file as it was last read, good or bad
+	digest     string // of the file in force
 	unreadable bool   // the last reading failed, so that the same content is news again
 	policy     *rules.Policy
 	families   []string // of the cluster; nil until they have been read
@@ -36,7 +39,7 @@ type policyKeeper struct {
 
 // newPolicyKeeper reads the policy once: a bad one is an error at the start, later it is not.
 func newPolicyKeeper(file string, every time.Duration, client kubernetes.Interface, log logr.Logger) (*policyKeeper, error) {
-	k := &policyKeeper{file: file, every: every, client: client, log: log, policy: rules.DefaultPolicy(), err: errors.New("not read yet")}
+	k := &policyKeeper{file: file, every: every, client: client, log: log, policy: rules.DefaultPolicy(), digest: "default", err: errors.New("not read yet")}
 	if file != "" {
 		data, err := os.ReadFile(file)
 		if err != nil {
@@ -45,7 +48,7 @@ func newPolicyKeeper(file string, every time.Duration, client kubernetes.Interfa
 		if k.policy, err = rules.ReadPolicy(data); err != nil {
 			return nil, fmt.Errorf("read policy %s: %w", file, err)
 		}
-		k.seen = data
+		k.seen, k.digest = data, digestOf(data)
 	}
 	k.apply()
 	return k, nil
@@ -65,6 +68,12 @@ func (k *policyKeeper) Start(ctx context.Context) error {
 		case <-time.After(k.every):
 		}
 	}
+}
+
+// digestOf tells policies apart, for people: sha256sum shows the same.
+func digestOf(data []byte) string {
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:6])
 }
 
 // NeedLeaderElection is false: every replica keeps its own.
@@ -97,8 +106,8 @@ func (k *policyKeeper) reload() {
 	}
 	policyReloadsTotal.WithLabelValues("ok").Inc()
 	policyStale.Set(0)
-	k.policy = p
-	k.log.Info("policy read", "file", k.file)
+	k.policy, k.digest = p, digestOf(data)
+	k.log.Info("policy read", "file", k.file, "digest", k.digest)
 	k.apply()
 }
 
@@ -135,6 +144,8 @@ func (k *policyKeeper) apply() {
 		value = 1
 	}
 	clusterIPv6Only.Set(value)
+	policyInfo.Reset()
+	policyInfo.WithLabelValues(k.digest).Set(1)
 	audit := 0.0
 	if p.Mode == rules.ModeAudit {
 		audit = 1

@@ -85,7 +85,73 @@ func TestChart(t *testing.T) {
 		in := &installer{Cluster: c, helm: helm, root: root}
 		in.env = append(os.Environ(), "HOME="+t.TempDir(), "KUBECONFIG="+c.Kubeconfig)
 		t.Run(filepath.Base(helm), in.test)
+		if helm == tools.Helm4 {
+			t.Run("scheduled audit", in.testScheduledAudit)
+		}
 	}
+}
+
+// testScheduledAudit: the CronJob's Pod, with the rights of its ServiceAccount and nothing else, writes reports; the Job succeeds.
+func (in *installer) testScheduledAudit(t *testing.T) {
+	module, err := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", "github.com/openreports/reports-api").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	crds := filepath.Join(strings.TrimSpace(string(module)), "config", "crd")
+	in.must(t, "", "apply", "-f", crds)
+	in.must(t, "", "wait", "--for=condition=Established", "--timeout=2m", "-f", crds)
+	in.must(t, `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"broken","namespace":"default"},"data":{"default.conf":"server {\n  listen 80;\n}\n"}}`, "apply", "-f", "-")
+	in.helmMust(t, in.release("install", "--create-namespace", "--set", "audit.enabled=true,events.enabled=true")...)
+	in.must(t, "", "create", "job", "--from=cronjob/sixgate-audit", "now", "-n", namespace)
+	var pod string
+	eventually(t, func() error {
+		pod = in.must(t, "", "get", "pods", "-n", namespace, "-l", "app=sixgate-audit", "-o", "jsonpath={.items[*].metadata.name}")
+		if pod == "" {
+			return errors.New("the Job has no Pod")
+		}
+		return nil
+	})
+	get := func(path string) string {
+		t.Helper()
+		return in.must(t, "", "get", "pod", pod, "-n", namespace, "-o", "jsonpath={"+path+"}")
+	}
+	if command, account := get(".spec.containers[0].command"), get(".spec.serviceAccountName"); command != `["/sixgate"]` || account != "sixgate-audit" {
+		t.Fatalf("%s as %s", command, account)
+	}
+	config, policy := filepath.Join(t.TempDir(), "kubeconfig"), filepath.Join(t.TempDir(), "policy.yaml")
+	if err := in.WriteKubeconfig(t.Context(), config, "sixgate-audit"); err != nil {
+		t.Fatal(err)
+	}
+	text := in.must(t, "", "get", "configmap", "sixgate-policy", "-n", namespace, "-o", `jsonpath={.data.policy\.yaml}`)
+	if err := os.WriteFile(policy, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	args := strings.Fields(strings.NewReplacer("/etc/sixgate/policy.yaml", policy).Replace(in.must(t, "", "get", "pod", pod, "-n", namespace, "-o", `jsonpath={range .spec.containers[0].args[*]}{@}{"\n"}{end}`)))
+	out, err := exec.CommandContext(t.Context(), filepath.Join(in.root, "bin/sixgate"), append(args, "--kubeconfig="+config)...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %v: %s", args, err, out)
+	}
+	contains(t, string(out), "reports of openreports.io: ", " written, 0 deleted, 0 unchanged")
+	contains(t, in.must(t, "", "get", "reports", "-n", "default", "-o", "yaml"), "listen-nginx", "name: broken")
+	in.must(t, "", "patch", "pod", pod, "-n", namespace, "--subresource=status", "--type=merge", "-p", `{"status":{"phase":"Succeeded"}}`)
+	in.must(t, "", "wait", "--for=condition=Complete", "--timeout=2m", "job/now", "-n", namespace)
+	for _, args := range [][]string{{"list", "secrets"}, {"get", "pods"}, {"patch", "pods"}, {"create", "events.events.k8s.io"}} {
+		answer, _, _, err := in.Kubectl(t.Context(), "", append([]string{"auth", "can-i", "-A", "--as=system:serviceaccount:" + namespace + ":sixgate-audit"}, args...)...)
+		if err != nil || strings.TrimSpace(answer) != "no" {
+			t.Errorf("can-i %v: %q %v", args, answer, err)
+		}
+	}
+	in.must(t, "", "auth", "can-i", "create", "events.events.k8s.io", "-A", "--as=system:serviceaccount:"+namespace+":sixgate-webhook")
+	in.helmMust(t, "uninstall", "sixgate", "-n", namespace, "--timeout=60s")
+	eventually(t, func() error {
+		left := in.must(t, "", "get", "cronjobs,serviceaccounts,clusterroles,clusterrolebindings,networkpolicies", "-A", "-l", "app.kubernetes.io/name=sixgate", "-o", "name", "--ignore-not-found")
+		if strings.TrimSpace(left) != "" {
+			return fmt.Errorf("left: %s", left)
+		}
+		return nil
+	})
+	// As docs/install.md says.
+	in.must(t, "", "delete", "reports,clusterreports", "-A", "-l", "sixgate.io/report=object")
 }
 
 func (in *installer) test(t *testing.T) {

@@ -40,6 +40,8 @@ type SixgateOptions struct {
 	Replicas int      // servers; default 1
 	Args     []string // more flags of the webhook
 	Applied  bool     // the manifests are there, as a release of Helm; only the servers are started
+
+	Components []string // of config/webhook/components
 }
 
 // Sixgate is an installation: the manifests of config/webhook, and the server, which runs on this machine since there is no
@@ -73,7 +75,11 @@ func (c *Cluster) InstallSixgate(ctx context.Context, o SixgateOptions) (*Sixgat
 	}
 	s := &Sixgate{c: c, o: o, binary: filepath.Join(root, "bin/webhook"), config: c.path("sixgate.kubeconfig")}
 	if !o.Applied {
-		if _, err := c.kubectl(ctx, "", "apply", "-k", filepath.Join(root, "config/webhook")); err != nil {
+		folder, err := c.kustomization(filepath.Join(root, "config/webhook"), o.Components)
+		if err == nil {
+			_, err = c.kubectl(ctx, "", "apply", "-k", folder)
+		}
+		if err != nil {
 			return nil, fmt.Errorf("install sixgate: %w", err)
 		}
 	}
@@ -86,6 +92,26 @@ func (c *Cluster) InstallSixgate(ctx context.Context, o SixgateOptions) (*Sixgat
 		}
 	}
 	return s, s.WaitReady(ctx)
+}
+
+// kustomization is the base itself, or a folder that adds components to it.
+func (c *Cluster) kustomization(base string, components []string) (string, error) {
+	if len(components) == 0 {
+		return base, nil
+	}
+	folder := c.path("install")
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return "", err
+	}
+	up, err := filepath.Rel(folder, base)
+	if err != nil {
+		return "", err
+	}
+	text := "resources: [" + up + "]\ncomponents:\n"
+	for _, name := range components {
+		text += "- " + filepath.Join(up, "components", name) + "\n"
+	}
+	return folder, os.WriteFile(filepath.Join(folder, "kustomization.yaml"), []byte(text), 0o600)
 }
 
 // kubectl is Kubectl for commands that must succeed.

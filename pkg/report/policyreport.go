@@ -17,17 +17,22 @@ import (
 	"github.com/sixgate/sixgate/pkg/rules"
 )
 
-// A reportAPI is one of the two APIs for the reports of policy engines. They have the same fields, but for source, which the
-// older one has in the results only.
-type reportAPI struct {
-	version, namespaced, cluster string
-	source                       bool
+// A PolicyAPI is one of the two APIs for the reports of policy engines. They have the same fields, but for source, which the
+// older one has in the results only. Those for cluster-wide objects have "Cluster" before the kind, "cluster" before the resource.
+type PolicyAPI struct {
+	Format         string // its name as a format of this package
+	Group, Version string
+	Kind, Resource string
+	source         bool
 }
 
 var (
-	openReports   = reportAPI{"openreports.io/v1alpha1", "Report", "ClusterReport", true}
-	policyReports = reportAPI{"wgpolicyk8s.io/v1alpha2", "PolicyReport", "ClusterPolicyReport", false}
+	openReports   = PolicyAPI{"openreports", "openreports.io", "v1alpha1", "Report", "reports", true}
+	policyReports = PolicyAPI{"policyreport", "wgpolicyk8s.io", "v1alpha2", "PolicyReport", "policyreports", false}
 )
+
+// PolicyAPIs are both, the newer one first.
+func PolicyAPIs() []PolicyAPI { return []PolicyAPI{openReports, policyReports} }
 
 // maxReport bounds one report object in bytes: `kubectl apply` keeps a copy of the whole object in an annotation, and annotations
 // have 256 KiB in all (k8s.io/apimachinery/pkg/api/validation, TotalAnnotationSizeLimitB).
@@ -36,7 +41,7 @@ const maxReport = 200 << 10
 // writePolicyReports writes YAML documents for kubectl: a report for each namespace with an object that was audited, so that a
 // repaired one loses its old findings, and one for cluster-wide objects; more than one where a report would be too large. A result
 // has no time, so that the same findings are the same bytes.
-func (r *Report) writePolicyReports(w io.Writer, o Options, api reportAPI) error {
+func (r *Report) writePolicyReports(w io.Writer, o Options, api PolicyAPI) error {
 	results, pass := map[string][]openreports.ReportResult{}, map[string]int{}
 	for i := range r.Objects {
 		o := &r.Objects[i]
@@ -47,23 +52,15 @@ func (r *Report) writePolicyReports(w io.Writer, o Options, api reportAPI) error
 	}
 	for i := range r.Findings {
 		f := &r.Findings[i]
-		result := newResult(f.At, f.Rule)
-		result.Result, result.Severity, result.Scored = "warn", "medium", false
-		if f.Level == rules.Deny.String() {
-			result.Result, result.Severity, result.Scored = "fail", "high", true
-		}
-		result.Description = Printable(f.line)
-		result.Properties = map[string]string{
-			"file": o.relative(f.File), "line": strconv.Itoa(f.Line), "column": strconv.Itoa(f.Column), "path": f.Path,
-			"fixable": strconv.FormatBool(f.Fixable), "repairedByWebhook": strconv.FormatBool(f.Repaired), "fingerprint": f.Fingerprint,
-			"help": rulePage(f.Rule),
-		}
+		result := f.result()
+		result.Subjects = []corev1.ObjectReference{f.reference()}
+		result.Properties["file"], result.Properties["line"], result.Properties["column"] = o.relative(f.File), strconv.Itoa(f.Line), strconv.Itoa(f.Column)
 		results[f.Namespace] = append(results[f.Namespace], result)
 	}
 	for i := range r.Skipped {
 		s := &r.Skipped[i]
-		result := newResult(s.At, s.Rule)
-		result.Result, result.Severity, result.Description = "skip", "info", Printable(s.Reason)
+		result := s.result()
+		result.Subjects = []corev1.ObjectReference{s.reference()}
 		results[s.Namespace] = append(results[s.Namespace], result)
 	}
 	y := &yamlWriter{w: bufio.NewWriter(w)}
@@ -85,11 +82,33 @@ func (r *Report) writePolicyReports(w io.Writer, o Options, api reportAPI) error
 	return errors.Join(y.err, y.w.Flush())
 }
 
-func newResult(at At, rule string) openreports.ReportResult {
-	return openreports.ReportResult{
-		Source: "sixgate", Policy: "sixgate", Rule: rule, Category: "IPv6-only",
-		Subjects: []corev1.ObjectReference{{APIVersion: at.apiVersion, Kind: at.Kind, Namespace: at.Namespace, Name: at.Name}},
+func newResult(rule string) openreports.ReportResult {
+	return openreports.ReportResult{Source: "sixgate", Policy: "sixgate", Rule: rule, Category: "IPv6-only"}
+}
+
+// result is a finding without the object that has it.
+func (f *Finding) result() openreports.ReportResult {
+	result := newResult(f.Rule)
+	result.Result, result.Severity, result.Scored = "warn", "medium", false
+	if f.Level == rules.Deny.String() {
+		result.Result, result.Severity, result.Scored = "fail", "high", true
 	}
+	result.Description = Printable(f.line)
+	result.Properties = map[string]string{
+		"path": f.Path, "fixable": strconv.FormatBool(f.Fixable), "repairedByWebhook": strconv.FormatBool(f.Repaired),
+		"fingerprint": f.Fingerprint, "help": rulePage(f.Rule),
+	}
+	return result
+}
+
+func (s *Skipped) result() openreports.ReportResult {
+	result := newResult(s.Rule)
+	result.Result, result.Severity, result.Description = "skip", "info", Printable(s.Reason)
+	return result
+}
+
+func (a *At) reference() corev1.ObjectReference {
+	return corev1.ObjectReference{APIVersion: a.apiVersion, Kind: a.Kind, Namespace: a.Namespace, Name: a.Name}
 }
 
 // fits returns how many results one report takes, at least one.
@@ -107,16 +126,21 @@ func fits(results []openreports.ReportResult) (int, error) {
 	return len(results), nil
 }
 
-func (api reportAPI) document(namespace string, part, pass int, results []openreports.ReportResult) any {
+func (api PolicyAPI) document(namespace string, part, pass int, results []openreports.ReportResult) any {
+	report := api.report(namespace, results)
+	report.Name, report.Summary.Pass = fmt.Sprintf("sixgate-%d", part), pass
+	return api.object(report)
+}
+
+// report has the results and their summary; namespace is "" for what is cluster-wide.
+func (api PolicyAPI) report(namespace string, results []openreports.ReportResult) openreports.Report {
 	report := openreports.Report{
-		TypeMeta: metav1.TypeMeta{APIVersion: api.version, Kind: api.namespaced},
-		ObjectMeta: metav1.ObjectMeta{
-			Name: fmt.Sprintf("sixgate-%d", part), Namespace: namespace, Labels: map[string]string{"app.kubernetes.io/managed-by": "sixgate"},
-		},
-		Source: "sixgate", Summary: openreports.ReportSummary{Pass: pass}, Results: results,
+		TypeMeta:   metav1.TypeMeta{APIVersion: api.Group + "/" + api.Version, Kind: api.Kind},
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Labels: map[string]string{"app.kubernetes.io/managed-by": "sixgate"}},
+		Source:     "sixgate", Results: results,
 	}
 	if namespace == "" {
-		report.Kind = api.cluster // of the same fields
+		report.Kind = "Cluster" + api.Kind // of the same fields
 	}
 	for i := range results {
 		switch results[i].Result {
@@ -128,6 +152,11 @@ func (api reportAPI) document(namespace string, part, pass int, results []openre
 			report.Summary.Skip++
 		}
 	}
+	return report
+}
+
+// object is a report as this API has it.
+func (api PolicyAPI) object(report openreports.Report) any {
 	if api.source {
 		return report
 	}

@@ -64,7 +64,7 @@ type At struct {
 	Namespace string `json:"namespace" jsonschema:"that of the object, else of --namespace; empty for a cluster-wide object"`
 	Name      string `json:"name" jsonschema:"metadata.name, else metadata.generateName"`
 
-	apiVersion string // of the object
+	apiVersion, uid string // of the object; the UID where it is stored in a cluster
 }
 
 // A Finding is one fault of an object as it is written.
@@ -175,6 +175,7 @@ func Where(doc *manifest.Document, namespace string) At {
 		File: doc.File, Document: doc.Number, Item: doc.Item,
 		Line: doc.Line, Column: doc.Column,
 		Kind: doc.Object.Kind(), Namespace: namespace, Name: doc.Object.Name(), apiVersion: doc.Object.APIVersion(),
+		uid: doc.Object.Str("metadata", "uid"),
 	}
 }
 

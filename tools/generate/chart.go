@@ -68,9 +68,10 @@ func definitions() ([]byte, error) {
 			// The families of the cluster's Services; Service default/kubernetes where there is no such ServiceCIDR.
 			{APIGroups: []string{"networking.k8s.io"}, Resources: []string{"servicecidrs"}, ResourceNames: []string{"kubernetes"}, Verbs: []string{"get"}},
 			{APIGroups: []string{""}, Resources: []string{"services"}, ResourceNames: []string{"kubernetes"}, Verbs: []string{"get"}},
-			// Owners are told about Pods that would have been refused.
-			{APIGroups: []string{"events.k8s.io"}, Resources: []string{"events"}, Verbs: []string{"create", "patch"}},
 		}},
+		{"rbac.events", []rbacv1.PolicyRule{{APIGroups: []string{"events.k8s.io"}, Resources: []string{"events"}, Verbs: []string{"create", "patch"}}}},
+		{"rbac.audit", auditRights()},
+		{"rbac.reports", reportRights()},
 		{"rbac.registrations", []rbacv1.PolicyRule{{
 			APIGroups: []string{"admissionregistration.k8s.io"}, Resources: []string{"mutatingwebhookconfigurations", "validatingwebhookconfigurations"},
 			ResourceNames: []string{"sixgate"}, Verbs: []string{"get", "patch"},
@@ -149,25 +150,46 @@ func kustomizeFiles(root fs.FS, files map[string][]byte) (map[string][]byte, err
 	}
 	out := map[string][]byte{}
 	for _, name := range []string{"rbac.yaml", "service.yaml", "deployment.yaml", "availability.yaml", "networkpolicy.yaml", "registrations.yaml"} {
-		b := bytes.NewBufferString("# Generated from charts/sixgate by `make generate`; do not edit.\n")
-		dec := yaml.NewDecoder(strings.NewReader(rendered[name]))
-		for {
-			var doc yaml.Node
-			if dec.Decode(&doc) != nil { // the engine has read it: it ends
-				break
-			}
-			dropLabels(&doc)
-			b.WriteString("---\n")
-			e := yaml.NewEncoder(b)
-			e.SetIndent(2)
-			e.CompactSeqIndent()
-			if err := e.Encode(&doc); err != nil {
-				return nil, fmt.Errorf("encode %s: %w", name, err)
-			}
+		if out["config/webhook/"+name], err = manifest(rendered[name]); err != nil {
+			return nil, fmt.Errorf("encode %s: %w", name, err)
 		}
-		out["config/webhook/"+name] = b.Bytes()
+	}
+	// Components are the same with one value set.
+	for name, given := range map[string]map[string]any{
+		"audit": {"audit": map[string]any{"enabled": true}},
+	} {
+		if rendered, err = renderChart(c, given); err != nil {
+			return nil, fmt.Errorf("render chart: %w", err)
+		}
+		folder := "config/webhook/components/" + name + "/"
+		if out[folder+name+".yaml"], err = manifest(rendered[name+".yaml"]); err != nil {
+			return nil, fmt.Errorf("encode %s: %w", name, err)
+		}
+		out[folder+"kustomization.yaml"] = []byte(manifestHeader + "apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\nresources: [" + name + ".yaml]\n")
 	}
 	return out, nil
+}
+
+const manifestHeader = "# Generated from charts/sixgate by `make generate`; do not edit.\n"
+
+// manifest is what the chart renders, without Helm's own labels.
+func manifest(rendered string) ([]byte, error) {
+	b := bytes.NewBufferString(manifestHeader)
+	dec := yaml.NewDecoder(strings.NewReader(rendered))
+	for {
+		var doc yaml.Node
+		if dec.Decode(&doc) != nil { // the engine has read it: it ends
+			return b.Bytes(), nil
+		}
+		dropLabels(&doc)
+		b.WriteString("---\n")
+		e := yaml.NewEncoder(b)
+		e.SetIndent(2)
+		e.CompactSeqIndent()
+		if err := e.Encode(&doc); err != nil {
+			return nil, err
+		}
+	}
 }
 
 // dropLabels removes the labels that are Helm's, in metadata of the object.

@@ -116,7 +116,7 @@ func TestCertManager(t *testing.T) {
 	}
 }
 
-// TestMonitoring: alerts and dashboard are about metrics that docs/operations.md has, and each of these is in the dashboard.
+// TestMonitoring: alerts and dashboard are about metrics that docs/metrics.md has, and each of these is in the dashboard.
 func TestMonitoring(t *testing.T) {
 	read := func(name string) string {
 		t.Helper()
@@ -127,13 +127,13 @@ func TestMonitoring(t *testing.T) {
 		return string(data)
 	}
 	metric := regexp.MustCompile(`\bsixgate_[a-z0-9_]+`)
-	alerts, dashboard, page := read("charts/sixgate/files/alerts.yaml"), read("charts/sixgate/files/dashboard.json"), read("docs/operations.md")
+	alerts, dashboard, page := read("charts/sixgate/files/alerts.yaml"), read("charts/sixgate/files/dashboard.json"), read("docs/metrics.md")
 	if !json.Valid([]byte(dashboard)) {
 		t.Error("the dashboard is no JSON")
 	}
 	for _, m := range metric.FindAllString(alerts+dashboard, -1) {
 		if !strings.Contains(page, "| `"+m+"` |") {
-			t.Errorf("%s is not in docs/operations.md", m)
+			t.Errorf("%s is not in docs/metrics.md", m)
 		}
 	}
 	rendered, err := renderChart(committed(t), parse(t, "monitoring: {alerts: {enabled: true}, dashboard: {enabled: true}}"))
@@ -149,7 +149,7 @@ func TestMonitoring(t *testing.T) {
 	}
 	rows := regexp.MustCompile("(?m)^\\| `(sixgate_[a-z0-9_]+)` \\|").FindAllStringSubmatch(page, -1)
 	if len(rows) == 0 {
-		t.Error("docs/operations.md has no metrics")
+		t.Error("docs/metrics.md has no metrics")
 	}
 	for _, row := range rows {
 		if !strings.Contains(dashboard, row[1]) {
@@ -248,6 +248,11 @@ func TestSchema(t *testing.T) {
 		"check: {timeout: 4}":                                   "timeout",
 		"service: {ipFamilies: [IPv5]}":                         "ipFamilies",
 		"networkPolicy: {egressPorts: [0]}":                     "egressPorts",
+		"audit: {api: both}":                                    "api",
+		"audit: {writeRate: 0}":                                 "writeRate",
+		"audit: {schedule: 6}":                                  "schedule",
+		"audit: {deadlineSeconds: 0}":                           "deadlineSeconds",
+		"events: true":                                          "events",
 		"labels: {a: 1}":                                        "labels",
 		"policy: []":                                            "policy",
 		"policy: {servces: {}}":                                 "policy",

@@ -74,17 +74,36 @@ func generate() (map[string][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	files["config/audit/clusterrole.yaml"], err = auditRole()
+	files["config/webhook/components/events/kustomization.yaml"] = []byte(header + eventsComponent)
+	if files["config/audit/clusterrole.yaml"], err = clusterRole("sixgate-audit", auditRights()); err != nil {
+		return nil, err
+	}
+	files["config/audit/reports.yaml"], err = clusterRole("sixgate-audit-reports", reportRights())
 	return files, err
 }
 
-// auditRole is what `sixgate audit --cluster` needs: to list what rules look at, whatever a policy switches on, and what they want to
-// know besides. A policy that asks for Secrets needs more.
-func auditRole() ([]byte, error) {
-	role := rbacv1.ClusterRole{
+func clusterRole(name string, rights []rbacv1.PolicyRule) ([]byte, error) {
+	b, err := yaml.Marshal(rbacv1.ClusterRole{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "rbac.authorization.k8s.io/v1", Kind: "ClusterRole"},
-		ObjectMeta: metav1.ObjectMeta{Name: "sixgate-audit", Labels: map[string]string{"app.kubernetes.io/name": "sixgate"}},
+		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"app.kubernetes.io/name": "sixgate"}},
+		Rules:      rights,
+	})
+	return append([]byte(header), b...), err
+}
+
+// reportRights are what --write-reports needs besides. Server-side apply of what is not there needs create too.
+func reportRights() (rights []rbacv1.PolicyRule) {
+	for _, api := range report.PolicyAPIs() {
+		rights = append(rights, rbacv1.PolicyRule{
+			APIGroups: []string{api.Group}, Resources: []string{"cluster" + api.Resource, api.Resource}, Verbs: []string{"list", "create", "patch", "delete"},
+		})
 	}
+	return rights
+}
+
+// auditRights are what `sixgate audit --cluster` needs: to list what rules look at, whatever a policy switches on, and what they want to
+// know besides. A policy that asks for Secrets needs more.
+func auditRights() (rights []rbacv1.PolicyRule) {
 	targets := rules.NewSet(rules.DefaultPolicy("IPv6")).Listed()
 	for _, r := range rules.All() {
 		targets = append(targets, r.Targets...)
@@ -97,10 +116,9 @@ func auditRole() ([]byte, error) {
 	}
 	for _, group := range slices.Sorted(maps.Keys(byGroup)) {
 		slices.Sort(byGroup[group])
-		role.Rules = append(role.Rules, rbacv1.PolicyRule{APIGroups: []string{group}, Resources: byGroup[group], Verbs: []string{"list"}})
+		rights = append(rights, rbacv1.PolicyRule{APIGroups: []string{group}, Resources: byGroup[group], Verbs: []string{"list"}})
 	}
-	b, err := yaml.Marshal(role)
-	return append([]byte(header), b...), err
+	return rights
 }
 
 // reportSchema is the JSON Schema of `sixgate audit -o json`. It is open, as the promise of docs/audit-json.md is: what it does
@@ -153,6 +171,18 @@ patches:
       value: {apiGroups: [""], apiVersions: [v1], operations: [CREATE, UPDATE], resources: [%s], scope: Namespaced}
 `, header, kind, resource)
 }
+
+// eventsComponent switches Events on, and gives the right to write them: sixgate.rbac.events of the chart.
+const eventsComponent = `apiVersion: kustomize.config.k8s.io/v1alpha1
+kind: Component
+patches:
+- target: {kind: Deployment, name: sixgate-webhook}
+  patch: |
+    - {op: add, path: /spec/template/spec/containers/0/args/-, value: --events}
+- target: {kind: ClusterRole, name: sixgate-webhook}
+  patch: |
+    - {op: add, path: /rules/-, value: {apiGroups: [events.k8s.io], resources: [events], verbs: [create, patch]}}
+`
 
 func index() []byte {
 	var b bytes.Buffer

@@ -80,6 +80,18 @@ type values struct {
 			Annotations map[string]string `yaml:"annotations" doc:"such as the folder in Grafana"`
 		} `yaml:"dashboard" doc:"Grafana dashboard"`
 	} `yaml:"monitoring" doc:"Prometheus and Grafana"`
+	Audit struct {
+		Enabled         bool           `yaml:"enabled" doc:"needs the CustomResourceDefinitions of openreports.io or wgpolicyk8s.io"`
+		Schedule        string         `yaml:"schedule" doc:"when, as of cron"`
+		API             string         `yaml:"api" doc:"of the reports. auto: openreports.io where the cluster has it, else wgpolicyk8s.io" enum:"auto,openreports,policyreport"`
+		WriteRate       int            `yaml:"writeRate" doc:"reports that are written in a second, at most" min:"1"`
+		DeadlineSeconds int            `yaml:"deadlineSeconds" doc:"how long one run may take" min:"1"`
+		Resources       map[string]any `yaml:"resources" doc:"requests and limits of the container; docs/scheduled-audit.md has what was measured"`
+		ExtraArgs       []string       `yaml:"extraArgs" doc:"more flags of sixgate audit"`
+	} `yaml:"audit" doc:"a CronJob that audits what is stored, and writes a report for each object with findings: docs/scheduled-audit.md"`
+	Events struct {
+		Enabled bool `yaml:"enabled" doc:"an Event for each refusal, also for what would have been refused; needs the right to write Events everywhere"`
+	} `yaml:"events" doc:"Events that kubectl describe shows"`
 	LogLevel       string            `yaml:"logLevel" doc:"debug, info, warn or error" enum:"debug,info,warn,error"`
 	ExtraArgs      []string          `yaml:"extraArgs" doc:"more flags of the webhook"`
 	Env            []map[string]any  `yaml:"env" doc:"more environment variables, as in a container"`
@@ -126,6 +138,11 @@ func defaultValues() *values {
 	v.NetworkPolicy.Enabled = true
 	v.Monitoring.PodMonitor.Interval, v.Monitoring.ServiceMonitor.Interval = "30s", "30s"
 	v.Monitoring.Dashboard.Labels = map[string]string{"grafana_dashboard": "1"}
+	v.Audit.Schedule, v.Audit.API, v.Audit.WriteRate, v.Audit.DeadlineSeconds = "17 */6 * * *", "auto", 50, 3600
+	v.Audit.Resources = map[string]any{
+		"requests": map[string]any{"cpu": "50m", "memory": "128Mi"},
+		"limits":   map[string]any{"memory": "512Mi"},
+	}
 	v.LogLevel = "info"
 	return v
 }

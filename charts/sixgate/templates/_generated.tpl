@@ -316,6 +316,9 @@
   - services
   verbs:
   - get
+{{- end }}
+
+{{- define "sixgate.rbac.events" -}}
 - apiGroups:
   - events.k8s.io
   resources:
@@ -323,6 +326,185 @@
   verbs:
   - create
   - patch
+{{- end }}
+
+{{- define "sixgate.rbac.audit" -}}
+- apiGroups:
+  - ""
+  resources:
+  - configmaps
+  - endpoints
+  - namespaces
+  - persistentvolumes
+  - pods
+  - podtemplates
+  - replicationcontrollers
+  - services
+  verbs:
+  - list
+- apiGroups:
+  - admissionregistration.k8s.io
+  resources:
+  - mutatingwebhookconfigurations
+  - validatingwebhookconfigurations
+  verbs:
+  - list
+- apiGroups:
+  - apiextensions.k8s.io
+  resources:
+  - customresourcedefinitions
+  verbs:
+  - list
+- apiGroups:
+  - apiregistration.k8s.io
+  resources:
+  - apiservices
+  verbs:
+  - list
+- apiGroups:
+  - apps
+  resources:
+  - daemonsets
+  - deployments
+  - replicasets
+  - statefulsets
+  verbs:
+  - list
+- apiGroups:
+  - batch
+  resources:
+  - cronjobs
+  - jobs
+  verbs:
+  - list
+- apiGroups:
+  - ceph.rook.io
+  resources:
+  - cephclusters
+  verbs:
+  - list
+- apiGroups:
+  - cilium.io
+  resources:
+  - ciliumclusterwidenetworkpolicies
+  - ciliumnetworkpolicies
+  verbs:
+  - list
+- apiGroups:
+  - crd.projectcalico.org
+  resources:
+  - bgpconfigurations
+  - bgppeers
+  - felixconfigurations
+  - globalnetworkpolicies
+  - globalnetworksets
+  - ippools
+  - networkpolicies
+  - networksets
+  verbs:
+  - list
+- apiGroups:
+  - discovery.k8s.io
+  resources:
+  - endpointslices
+  verbs:
+  - list
+- apiGroups:
+  - gateway.networking.k8s.io
+  resources:
+  - gateways
+  verbs:
+  - list
+- apiGroups:
+  - helm.cattle.io
+  resources:
+  - helmchartconfigs
+  - helmcharts
+  verbs:
+  - list
+- apiGroups:
+  - k8s.nginx.org
+  resources:
+  - policies
+  verbs:
+  - list
+- apiGroups:
+  - metallb.io
+  resources:
+  - addresspools
+  - bgppeers
+  - ipaddresspools
+  verbs:
+  - list
+- apiGroups:
+  - networking.k8s.io
+  resources:
+  - ingresses
+  - networkpolicies
+  verbs:
+  - list
+- apiGroups:
+  - operator.tigera.io
+  resources:
+  - installations
+  verbs:
+  - list
+- apiGroups:
+  - projectcalico.org
+  resources:
+  - bgpconfigurations
+  - bgppeers
+  - felixconfigurations
+  - globalnetworkpolicies
+  - globalnetworksets
+  - ippools
+  - networkpolicies
+  - networksets
+  verbs:
+  - list
+- apiGroups:
+  - storage.k8s.io
+  resources:
+  - storageclasses
+  verbs:
+  - list
+- apiGroups:
+  - traefik.containo.us
+  resources:
+  - middlewares
+  - middlewaretcps
+  verbs:
+  - list
+- apiGroups:
+  - traefik.io
+  resources:
+  - middlewares
+  - middlewaretcps
+  verbs:
+  - list
+{{- end }}
+
+{{- define "sixgate.rbac.reports" -}}
+- apiGroups:
+  - openreports.io
+  resources:
+  - clusterreports
+  - reports
+  verbs:
+  - list
+  - create
+  - patch
+  - delete
+- apiGroups:
+  - wgpolicyk8s.io
+  resources:
+  - clusterpolicyreports
+  - policyreports
+  verbs:
+  - list
+  - create
+  - patch
+  - delete
 {{- end }}
 
 {{- define "sixgate.rbac.registrations" -}}
