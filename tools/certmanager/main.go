@@ -50,19 +50,22 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	kubeconfig := flag.String("kubeconfig", "", "kubeconfig file")
-	gates := flag.String("feature-gates", "", "as of cert-manager, such as CAInjectorMerging=false")
-	flag.Parse()
+	flags := flag.NewFlagSet("certmanager", flag.ExitOnError) // controller-runtime has flags of the program
+	kubeconfig := flags.String("kubeconfig", "", "kubeconfig file")
+	gates := flags.String("feature-gates", "", "as of cert-manager, such as CAInjectorMerging=false")
+	err := flags.Parse(os.Args[1:])
 	ctrl.SetLogger(klog.Background())
-	err := utilfeature.DefaultMutableFeatureGate.Set(*gates)
 	if err == nil {
-		switch flag.Arg(0) {
+		err = utilfeature.DefaultMutableFeatureGate.Set(*gates)
+	}
+	if err == nil {
+		switch flags.Arg(0) {
 		case "controller":
 			err = runControllers(logf.NewContext(ctx, klog.Background()), *kubeconfig)
 		case "cainjector":
 			err = runInjector(ctx, *kubeconfig)
 		default:
-			err = fmt.Errorf("unknown command %q: controller or cainjector", flag.Arg(0))
+			err = fmt.Errorf("unknown command %q: controller or cainjector", flags.Arg(0))
 		}
 	}
 	if err != nil {
