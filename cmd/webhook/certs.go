@@ -11,8 +11,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"math"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -61,9 +59,12 @@ type certSource interface {
 	// Ready returns nil once API servers can trust the certificate that is
 	// served, else what is missing, in one line.
 	Ready() error
-	// Expiry returns when the served certificate and the CA that signs expire.
-	// A time that is not known is zero.
-	Expiry() (leaf, ca time.Time)
+	// Certificates returns the certificate that is served and the CA that
+	// signs, nil where there is none or it is not known.
+	Certificates() (leaf, ca *x509.Certificate)
+	// Stale says whether certificates cannot be renewed as things are: the
+	// mounted files are bad, or the CA cannot be read or published.
+	Stale() bool
 }
 
 var (
@@ -481,6 +482,7 @@ type authority struct {
 	synced    time.Time // when signing was last known to be current
 	published []*x509.Certificate
 	problem   error // why the registrations do not carry the CA
+	failing   bool  // the last round
 	watches   []chan<- struct{}
 }
 
@@ -498,6 +500,9 @@ func (a *authority) Run(ctx context.Context) error {
 		if err != nil {
 			fault = err.Error()
 		}
+		a.mu.Lock()
+		a.failing = err != nil
+		a.mu.Unlock()
 		if fault != lastFault && err != nil {
 			a.opts.Log.Error(err, "manage certificates")
 		} else if fault != lastFault {
@@ -733,72 +738,25 @@ func (m *selfManaged) Ready() error {
 	return checkExpiry(cert, a.opts.Now())
 }
 
-// Expiry returns when the served certificate and the CA that signs expire.
-func (m *selfManaged) Expiry() (leaf, ca time.Time) {
+// Certificates returns the certificate that is served and the CA that signs.
+func (m *selfManaged) Certificates() (leaf, ca *x509.Certificate) {
 	m.authority.mu.Lock()
 	defer m.authority.mu.Unlock()
 	if m.authority.signing != nil {
-		ca = m.authority.signing.cert.NotAfter
+		ca = m.authority.signing.cert
 	}
-	return leafExpiry(m.GetCertificate), ca
-}
-
-// mountedSecret is a certSource of the files tls.crt and tls.key, which
-// somebody else keeps fresh, and whose CA somebody else publishes in the
-// registrations (cert-manager's CA injector does both).
-type mountedSecret struct {
-	files *servertls.FileCertificateSource
-	log   logr.Logger
-}
-
-// newMountedSecret returns a source of the certificate in a directory, as
-// kubelet mounts a Secret of type kubernetes.io/tls. The files may be missing
-// at first; they are read every 10 seconds.
-func newMountedSecret(dir string, log logr.Logger) *mountedSecret {
-	return &mountedSecret{log: log, files: &servertls.FileCertificateSource{
-		CertPath: filepath.Join(dir, corev1.TLSCertKey),
-		KeyPath:  filepath.Join(dir, corev1.TLSPrivateKeyKey),
-		// A bad new file keeps the old certificate; to exit would not mend it.
-		MaxFailures: math.MaxInt,
-	}}
-}
-
-// Start reads the files until ctx ends.
-func (m *mountedSecret) Start(ctx context.Context) error {
-	return m.files.Start(logr.NewContext(ctx, m.log))
-}
-
-// NeedLeaderElection is false: every replica serves.
-func (m *mountedSecret) NeedLeaderElection() bool { return false }
-
-// GetCertificate returns the certificate that was last read.
-func (m *mountedSecret) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-	return m.files.GetCertificate(hello)
-}
-
-// Ready returns nil once a certificate was read that has not expired.
-func (m *mountedSecret) Ready() error {
-	cert, err := m.GetCertificate(nil)
-	if err == nil {
-		return checkExpiry(cert, time.Now())
+	if cert, err := m.GetCertificate(nil); err == nil {
+		leaf = cert.Leaf
 	}
-	if _, readErr := tls.LoadX509KeyPair(m.files.CertPath, m.files.KeyPath); readErr != nil {
-		err = readErr
-	}
-	return fmt.Errorf("read certificate: %w", err)
+	return leaf, ca
 }
 
-// Expiry returns when the certificate expires. The CA's time is not known.
-func (m *mountedSecret) Expiry() (leaf, ca time.Time) {
-	return leafExpiry(m.GetCertificate), time.Time{}
-}
-
-func leafExpiry(get func(*tls.ClientHelloInfo) (*tls.Certificate, error)) time.Time {
-	cert, err := get(nil)
-	if err != nil {
-		return time.Time{}
-	}
-	return cert.Leaf.NotAfter
+// Stale says whether the Secret or the registrations could not be read or
+// written the last time.
+func (m *selfManaged) Stale() bool {
+	m.authority.mu.Lock()
+	defer m.authority.mu.Unlock()
+	return m.authority.failing
 }
 
 func checkExpiry(cert *tls.Certificate, now time.Time) error {

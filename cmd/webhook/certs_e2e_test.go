@@ -385,10 +385,13 @@ func TestCertificates(t *testing.T) {
 			return nil
 		})
 		// The last leaf lives for some seconds here, days in earnest; until then nothing is wrong.
-		if leaf, _ := m.Expiry(); time.Now().Before(leaf) {
-			if err := m.Ready(); err != nil && time.Now().Before(leaf) {
+		if leaf, _ := m.Certificates(); time.Now().Before(leaf.NotAfter) {
+			if err := m.Ready(); err != nil && time.Now().Before(leaf.NotAfter) {
 				t.Errorf("ready: %v", err)
 			}
+		}
+		if !m.Stale() {
+			t.Error("not stale, though no certificate can be renewed")
 		}
 		eventually(t, "expired", func() error {
 			if err := m.Ready(); err == nil || !strings.Contains(err.Error(), "expired") {
@@ -416,8 +419,8 @@ func testRotation(t *testing.T, config *rest.Config) {
 	if signer(b) != old {
 		t.Error("two CAs at the first start")
 	}
-	if leaf, ca := a.Expiry(); leaf.IsZero() || !ca.After(leaf) {
-		t.Errorf("expiry of leaf %v, of CA %v", leaf, ca)
+	if leaf, ca := a.Certificates(); leaf == nil || !ca.NotAfter.After(leaf.NotAfter) {
+		t.Errorf("leaf %v, CA %v", leaf, ca)
 	}
 
 	stop := e.verify(urlA, urlB)
@@ -485,6 +488,9 @@ func testDrift(t *testing.T, config *rest.Config) {
 			return err
 		})
 		eventually(t, name, func() error { return e.inAgreement(1) })
+	}
+	if a.Stale() {
+		t.Error("stale, though the CA is published")
 	}
 	e.must(validating.Delete(t.Context(), e.name, metav1.DeleteOptions{}))
 	e.registerValidating(webhookURL)
@@ -607,8 +613,8 @@ func testForbidden(t *testing.T, config *rest.Config) {
 		}
 		return nil
 	})
-	if leaf, ca := m.Expiry(); !leaf.IsZero() || !ca.IsZero() {
-		t.Errorf("a CA that could not be kept is used: %v, %v", leaf, ca)
+	if leaf, ca := m.Certificates(); leaf != nil || ca != nil || !m.Stale() {
+		t.Errorf("a CA that could not be kept is used: %v, %v, stale %v", leaf, ca, m.Stale())
 	}
 	_, err := e.admin.CoreV1().Secrets(e.name).Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "sixgate-ca"}}, metav1.CreateOptions{})
 	e.must(err)
@@ -624,8 +630,8 @@ func testForbidden(t *testing.T, config *rest.Config) {
 	})
 	since := time.Now()
 	eventually(t, "leaf renewed", func() error {
-		if leaf, _ := m.Expiry(); leaf.Before(since.Add(e.opts.LeafDuration + 2*e.opts.Overlap)) {
-			return fmt.Errorf("leaf expires at %v", leaf)
+		if leaf, _ := m.Certificates(); leaf.NotAfter.Before(since.Add(e.opts.LeafDuration + 2*e.opts.Overlap)) {
+			return fmt.Errorf("leaf expires at %v", leaf.NotAfter)
 		}
 		return m.Ready()
 	})

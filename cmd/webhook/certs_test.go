@@ -2,25 +2,20 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	certauthority "github.com/cert-manager/cert-manager/pkg/server/tls/authority"
-	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 )
 
@@ -389,96 +384,5 @@ func TestReadyBeforeStart(t *testing.T) {
 	m := &selfManaged{authority: &authority{problem: errors.New("not read")}}
 	if err := m.Ready(); err == nil || strings.Contains(err.Error(), "\n") {
 		t.Errorf("ready: %v", err)
-	}
-}
-
-// TestMountedSecret swaps the files as kubelet does: a new directory, and a
-// rename of the link ..data to it.
-func TestMountedSecret(t *testing.T) {
-	dir := t.TempDir()
-	swap := func(name string, files map[string][]byte) {
-		t.Helper()
-		if err := os.Mkdir(filepath.Join(dir, name), 0o700); err != nil {
-			t.Fatal(err)
-		}
-		for file, data := range files {
-			if err := os.WriteFile(filepath.Join(dir, name, file), data, 0o600); err != nil {
-				t.Fatal(err)
-			}
-		}
-		old, _ := os.Readlink(filepath.Join(dir, "..data"))
-		if err := os.Symlink(name, filepath.Join(dir, "..data_tmp")); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Rename(filepath.Join(dir, "..data_tmp"), filepath.Join(dir, "..data")); err != nil {
-			t.Fatal(err)
-		}
-		if old != "" {
-			if err := os.RemoveAll(filepath.Join(dir, old)); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	for _, file := range []string{"tls.crt", "tls.key"} {
-		if err := os.Symlink(filepath.Join("..data", file), filepath.Join(dir, file)); err != nil {
-			t.Fatal(err)
-		}
-	}
-
-	m := newMountedSecret(dir, logr.Discard())
-	m.files.UpdateInterval = 10 * time.Millisecond
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- m.Start(ctx) }()
-
-	if err := m.Ready(); err == nil || !strings.Contains(err.Error(), filepath.Join(dir, "tls.crt")) {
-		t.Errorf("without files: ready: %v", err)
-	}
-	if leaf, _ := m.Expiry(); !leaf.IsZero() {
-		t.Errorf("without files: expires at %v", leaf)
-	}
-	served := func() (*tls.Certificate, error) { return m.GetCertificate(nil) }
-
-	first := newCA(t, time.Now())
-	certPEM, keyPEM := leafOf(t, first)
-	swap("..1", map[string][]byte{"tls.crt": certPEM, "tls.key": keyPEM})
-	eventually(t, "first certificate", m.Ready)
-	cert, err := served()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if leaf, ca := m.Expiry(); !leaf.Equal(cert.Leaf.NotAfter) || !ca.IsZero() {
-		t.Errorf("expires at %v, CA at %v", leaf, ca)
-	}
-
-	swap("..2", map[string][]byte{"tls.crt": []byte("garbage"), "tls.key": keyPEM})
-	time.Sleep(100 * time.Millisecond) // a slower machine only sees less of the garbage
-	if kept, err := served(); err != nil || !kept.Leaf.Equal(cert.Leaf) {
-		t.Errorf("bad file: the old certificate is gone: %v", err)
-	}
-	if err := m.Ready(); err != nil {
-		t.Errorf("bad file: ready: %v", err)
-	}
-
-	certPEM, keyPEM = leafOf(t, newCA(t, time.Now()))
-	swap("..3", map[string][]byte{"tls.crt": certPEM, "tls.key": keyPEM})
-	eventually(t, "second certificate", func() error {
-		if now, err := served(); err != nil || now.Leaf.Equal(cert.Leaf) {
-			return fmt.Errorf("still the first: %v", err)
-		}
-		return nil
-	})
-
-	certPEM, keyPEM = leafOf(t, newCA(t, time.Now().Add(-400*day)))
-	swap("..4", map[string][]byte{"tls.crt": certPEM, "tls.key": keyPEM})
-	eventually(t, "expired certificate", func() error {
-		if err := m.Ready(); err == nil || !strings.Contains(err.Error(), "expired") {
-			return fmt.Errorf("ready: %v", err)
-		}
-		return nil
-	})
-	cancel()
-	if err := <-done; err != nil {
-		t.Error(err)
 	}
 }

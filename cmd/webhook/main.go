@@ -118,10 +118,10 @@ func run(ctx context.Context, args []string) error {
 }
 
 func newCertSource(o *options, client kubernetes.Interface, log logr.Logger) certSource {
-	if o.certDir != "" {
-		return newMountedSecret(o.certDir, log)
-	}
 	opts := o.certOptions()
+	if o.certDir != "" {
+		return newMountedSecret(o.certDir, opts.DNSNames[0], log)
+	}
 	opts.Log = log
 	return newSelfManaged(client, opts)
 }

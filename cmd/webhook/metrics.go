@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/x509"
 	"sync"
 	"time"
 
@@ -115,22 +116,40 @@ func (l *labelLimit) label(namespace string, others ...string) string {
 	return namespace
 }
 
-// registerMetrics registers all of them, and the expiry of the certificates.
+// registerMetrics registers all of them, and those of the certificates.
 func registerMetrics(r prometheus.Registerer, certs certSource) {
 	r.MustRegister(requestsTotal, findingsTotal, repeatedTotal, auditMode, panicsTotal, policyReloadsTotal, policyStale, clusterIPv6Only,
 		policyInfo, failOpen, trusted, lastRequest, eventsTotal)
-	for name, pick := range map[string]func(leaf, ca time.Time) time.Time{
-		"serving": func(leaf, _ time.Time) time.Time { return leaf },
-		"ca":      func(_, ca time.Time) time.Time { return ca },
-	} {
+	registerCertificateMetrics(r, certs)
+}
+
+func registerCertificateMetrics(r prometheus.Registerer, certs certSource) {
+	r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "sixgate_certificate_stale", Help: "1 while certificates cannot be renewed: the mounted files are bad, or the self-managed CA cannot be read or published.",
+	}, func() float64 {
+		if certs.Stale() {
+			return 1
+		}
+		return 0
+	}))
+	seconds := func(certificate, metric, help string, at func(*x509.Certificate) time.Time) {
 		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "sixgate_certificate_expiry_timestamp_seconds", Help: "When a certificate of the webhook expires, in Unix seconds; 0 if unknown.",
-			ConstLabels: prometheus.Labels{"certificate": name},
+			Name: metric, Help: help, ConstLabels: prometheus.Labels{"certificate": certificate},
 		}, func() float64 {
-			if t := pick(certs.Expiry()); !t.IsZero() {
-				return float64(t.Unix())
+			leaf, ca := certs.Certificates()
+			if certificate == "ca" {
+				leaf = ca
 			}
-			return 0
+			if leaf == nil {
+				return 0
+			}
+			return float64(at(leaf).Unix())
 		}))
+	}
+	for _, certificate := range []string{"serving", "ca"} {
+		seconds(certificate, "sixgate_certificate_expiry_timestamp_seconds", "When a certificate of the webhook expires, in Unix seconds; 0 if unknown.",
+			func(c *x509.Certificate) time.Time { return c.NotAfter })
+		seconds(certificate, "sixgate_certificate_start_timestamp_seconds", "Since when a certificate of the webhook is valid, in Unix seconds; 0 if unknown.",
+			func(c *x509.Certificate) time.Time { return c.NotBefore })
 	}
 }

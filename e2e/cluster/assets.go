@@ -99,24 +99,12 @@ func FindTools(ctx context.Context, progress io.Writer) (Tools, error) {
 	if err != nil {
 		return Tools{}, err
 	}
-	cache, err := cacheDir()
-	if err != nil {
-		return Tools{}, err
-	}
 	find := func(name, module, pkg string) string {
 		if err != nil {
 			return ""
 		}
-		folder := filepath.Join("tools", name)
-		var version string
-		if version, err = moduleVersion(filepath.Join(root, folder, "go.mod"), module); err != nil {
-			return ""
-		}
-		dir := filepath.Join(cache, name+"-"+version)
-		path := filepath.Join(dir, name)
-		if _, statErr := os.Stat(path); statErr != nil {
-			err = build(ctx, root, dir, []program{{name, version, folder, module + pkg, "-s -w"}}, progress)
-		}
+		var path string
+		path, err = findTool(ctx, root, name, module, module+pkg, progress)
 		return path
 	}
 	t := Tools{
@@ -125,6 +113,50 @@ func FindTools(ctx context.Context, progress io.Writer) (Tools, error) {
 		Kustomize: find("kustomize", "sigs.k8s.io/kustomize/kustomize/v5", ""),
 	}
 	return t, err
+}
+
+// findTool returns a program that the module in tools/NAME builds from a package, at the version of the module that it is named after.
+func findTool(ctx context.Context, root, name, module, pkg string, progress io.Writer) (string, error) {
+	folder := filepath.Join("tools", name)
+	version, err := moduleVersion(filepath.Join(root, folder, "go.mod"), module)
+	if err != nil {
+		return "", err
+	}
+	cache, err := cacheDir()
+	if err != nil {
+		return "", err
+	}
+	dir := filepath.Join(cache, name+"-"+version)
+	path := filepath.Join(dir, name)
+	if _, err := os.Stat(path); err == nil {
+		return path, nil
+	}
+	return path, build(ctx, root, dir, []program{{name, version, folder, pkg, "-s -w"}}, progress)
+}
+
+// A CertManager is cert-manager at the version of tools/certmanager.
+type CertManager struct{ Program, CRDs string } // path of the program in tools/certmanager, and a folder of manifests
+
+// FindCertManager returns cert-manager's controllers from the same cache as FindAssets, and its custom resource definitions from its
+// module; it builds and fetches what is missing, so it must run outside a network namespace once.
+func FindCertManager(ctx context.Context, progress io.Writer) (CertManager, error) {
+	const module = "github.com/cert-manager/cert-manager"
+	root, err := findRoot()
+	if err != nil {
+		return CertManager{}, err
+	}
+	path, err := findTool(ctx, root, "certmanager", module, ".", progress)
+	if err != nil {
+		return CertManager{}, err
+	}
+	cmd := exec.CommandContext(ctx, "go", "list", "-mod=readonly", "-m", "-f", "{{.Dir}}", module)
+	cmd.Dir = filepath.Join(root, "tools/certmanager")
+	cmd.Env = append(os.Environ(), "GOWORK=off")
+	dir, err := cmd.Output()
+	if err != nil || strings.TrimSpace(string(dir)) == "" {
+		return CertManager{}, fmt.Errorf("find manifests of %s: no folder (%w); run `go mod download` in %s", module, err, cmd.Dir)
+	}
+	return CertManager{Program: path, CRDs: filepath.Join(strings.TrimSpace(string(dir)), "deploy/crds")}, nil
 }
 
 func assetsIn(dir string) (Assets, error) {

@@ -342,6 +342,19 @@ func (c *Cluster) Stop() error {
 	return errors.Join(errs...)
 }
 
+// StartBeside starts one more program, with its output in <name>.log of the state directory. It ends by stop, or with the cluster.
+func (c *Cluster) StartBeside(name, path string, args ...string) (stop func() error, err error) {
+	p, err := startProcess(name, path, args, c.Dir, c.detach)
+	if err != nil {
+		return nil, err
+	}
+	c.processes = append(c.processes, p)
+	return func() error {
+		c.processes = slices.DeleteFunc(c.processes, func(q *process) bool { return q == p })
+		return p.stop()
+	}, nil
+}
+
 // Kubectl runs the real kubectl as administrator, with the state directory as its home. err is set only where kubectl
 // did not run to its end; a refused request is an exit code.
 func (c *Cluster) Kubectl(ctx context.Context, stdin string, args ...string) (stdout, stderr string, exitCode int, err error) {

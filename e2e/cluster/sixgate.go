@@ -36,12 +36,12 @@ func Root() (string, error) { return findRoot() }
 
 // A SixgateOptions says how Sixgate is installed.
 type SixgateOptions struct {
-	Policy   string   // policy file; default config/webhook/policy.yaml
-	Replicas int      // servers; default 1
-	Args     []string // more flags of the webhook
-	Applied  bool     // the manifests are there, as a release of Helm; only the servers are started
-
-	Components []string // of config/webhook/components
+	Policy     string                     // policy file; default config/webhook/policy.yaml
+	Replicas   int                        // servers; default 1
+	Args       []string                   // more flags of the webhook
+	Own        func(replica int) []string // and of one replica; may be nil
+	Applied    bool                       // the manifests are there, as a release of Helm; only the servers are started
+	Components []string                   // of config/webhook/components
 }
 
 // Sixgate is an installation: the manifests of config/webhook, and the server, which runs on this machine since there is no
@@ -58,6 +58,7 @@ type Sixgate struct {
 
 // A Replica is one server of the webhook.
 type Replica struct {
+	Address              string // of the webhook, without the Service
 	Metrics, Health, Log string // URLs, and the path of its log
 	args                 []string
 	process              *process
@@ -175,6 +176,7 @@ func (s *Sixgate) add(ctx context.Context, i int) error {
 		return err
 	}
 	r := &Replica{
+		Address: net.JoinHostPort(s.c.Address, ports[0]),
 		Metrics: "http://" + net.JoinHostPort("::1", ports[1]) + "/metrics",
 		Health:  "http://" + net.JoinHostPort("::1", ports[2]),
 		Log:     s.c.path(fmt.Sprintf("webhook-%d.log", i)),
@@ -183,6 +185,9 @@ func (s *Sixgate) add(ctx context.Context, i int) error {
 		"--kubeconfig=" + s.config, "--policy=" + s.o.Policy, "--port=" + ports[0],
 		"--metrics-bind-address=[::]:" + ports[1], "--health-probe-bind-address=[::]:" + ports[2],
 	}, s.o.Args...)
+	if s.o.Own != nil {
+		r.args = append(r.args, s.o.Own(i)...)
+	}
 	s.Replicas = append(s.Replicas, r)
 	if err := s.Start(i); err != nil {
 		return err
@@ -213,7 +218,20 @@ func (s *Sixgate) Start(i int) error {
 }
 
 // Stop ends a replica; its endpoint stays behind the Service, as when a node is lost.
-func (s *Sixgate) Stop(i int) error {
+func (s *Sixgate) Stop(i int) error { return s.forget(i).stop() }
+
+// Kill is Stop by SIGKILL.
+func (s *Sixgate) Kill(i int) error {
+	p := s.forget(i)
+	if err := p.cmd.Process.Kill(); err != nil {
+		return fmt.Errorf("kill %s: %w", p.name, err)
+	}
+	<-p.done
+	return nil
+}
+
+// forget takes a replica out of what Stop of the cluster ends.
+func (s *Sixgate) forget(i int) *process {
 	r := s.Replicas[i]
 	for j, p := range s.c.processes {
 		if p == r.process {
@@ -221,7 +239,7 @@ func (s *Sixgate) Stop(i int) error {
 			break
 		}
 	}
-	return r.process.stop()
+	return r.process
 }
 
 // WaitReady returns when every replica that runs answers that it is ready.
