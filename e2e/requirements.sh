@@ -18,3 +18,9 @@ need nginx-light "its tests are skipped" nginx /usr/sbin/nginx
 need libxml2-utils "JUnit reports are not validated" xmllint
 need chromium "the HTML report is not tested" chromium chromium-browser google-chrome
 need prometheus "the alerts are not tested" promtool
+node="the tests on a node with pods are skipped"
+need containerd "$node" ctr
+need runc "$node" runc /usr/sbin/runc
+need containernetworking-plugins "$node" /usr/lib/cni/ptp /opt/cni/bin/ptp
+need nftables "$node" nft /usr/sbin/nft
+need iptables "$node" ip6tables /usr/sbin/ip6tables

@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/sixgate/sixgate/e2e/cluster"
+	"github.com/sixgate/sixgate/e2e/node"
 	"github.com/sixgate/sixgate/pkg/manifest"
 	"github.com/sixgate/sixgate/pkg/mutate"
 	"github.com/sixgate/sixgate/pkg/rules"
@@ -50,6 +51,11 @@ func main() {
 	}
 	if *prepare {
 		if _, err := cluster.FindTools(ctx, os.Stdout); err != nil {
+			os.Exit(exit(err))
+		}
+		if reason := node.Missing(); reason != "" {
+			fmt.Println("The tests on a node with pods are skipped:", reason)
+		} else if err := node.Prepare(ctx, os.Stdout); err != nil {
 			os.Exit(exit(err))
 		}
 		return
