@@ -38,10 +38,10 @@ const limit = 5 * time.Minute
 // A Node is a running cluster with one node.
 type Node struct {
 	*cluster.Cluster
-	Tools cluster.Tools
-	Image string // of Sixgate, as containerd has it
-	Nginx bool   // pods can run nginx
-	root  string
+	Tools  cluster.Tools
+	Image  string   // of Sixgate, as containerd has it
+	Images []string // for other pods
+	root   string
 }
 
 // plugins is where CNI plugins may be.
@@ -299,7 +299,6 @@ func (n *Node) importImages(ctx context.Context, assets cluster.NodeAssets) erro
 		if err != nil {
 			return err
 		}
-		n.Nginx = true
 		images = append(images, i)
 	}
 	files := []string{filepath.Join(n.root, "bin/image/image.tar")}
@@ -308,6 +307,7 @@ func (n *Node) importImages(ctx context.Context, assets cluster.NodeAssets) erro
 		if err := img.write(file); err != nil {
 			return err
 		}
+		n.Images = append(n.Images, img.name)
 		defer os.Remove(file)
 		files = append(files, file)
 	}
@@ -389,9 +389,9 @@ func (n *Node) Stop() error {
 	return errors.Join(err, removeTraces())
 }
 
-// StopDetached is that of package cluster, for a node.
+// StopDetached is that of package cluster, for a cluster with a node or without.
 func StopDetached(dir string) error {
-	if err := cluster.StopDetached(dir); err != nil {
+	if err := cluster.StopDetached(dir); err != nil || os.Geteuid() != 0 {
 		return err
 	}
 	return removeTraces()
@@ -408,13 +408,14 @@ func removeTraces() error {
 		if len(f) < 3 || f[2] != "cgroup" && f[2] != "cgroup2" {
 			continue
 		}
-		groups, err := filepath.Glob(filepath.Join(f[1], "sixgate-*"))
+		groups, err := filepath.Glob(filepath.Join(f[1], "sixgate-[0-9]*"))
 		if err != nil {
 			return err
 		}
 		for _, group := range groups {
-			pid, err := strconv.Atoi(strings.TrimPrefix(filepath.Base(group), "sixgate-"))
-			if err != nil || syscall.Kill(pid, 0) == nil {
+			// Of a process that has ended and that nobody has waited for, the command line is empty.
+			command, _ := os.ReadFile(filepath.Join("/proc", strings.TrimPrefix(filepath.Base(group), "sixgate-"), "cmdline"))
+			if len(command) > 0 {
 				continue
 			}
 			if err := removeGroup(group); err != nil {

@@ -50,7 +50,7 @@ func (n *Node) play(ctx context.Context, namespace string, act func(Scene) func(
 	var all [][]string
 	for _, scene := range Scenes() {
 		s := &Stage{Node: n, namespace: namespace}
-		if scene.Nginx && !n.Nginx {
+		if scene.Nginx && !slices.Contains(n.Images, nginxImage) {
 			s.say("not shown: nginx is missing on this machine: apt-get install nginx-light")
 		} else if err := act(scene)(ctx, s); err != nil {
 			return all, fmt.Errorf("%s: namespace %s: %w; so far: %s", scene.Title, namespace, err, strings.Join(s.lines, "\n"))
