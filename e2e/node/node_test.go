@@ -113,7 +113,7 @@ spec:
 		}
 	}
 	// Nobody is told.
-	events, err := n.Must(t.Context(), "", "get", "events", "--field-selector", "type=Warning", "-o", "name")
+	events, err := n.Must(t.Context(), "", "get", "events", "--field-selector", "type=Warning,involvedObject.kind=Pod", "-o", "name")
 	if err != nil || events != "" {
 		t.Errorf("warnings: %s %v", events, err)
 	}

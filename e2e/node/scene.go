@@ -60,7 +60,7 @@ func (n *Node) play(ctx context.Context, namespace string, act func(Scene) func(
 	return all, nil
 }
 
-// Scenes are those of docs/operations.md, in the order in which they are shown.
+// Scenes are in the order in which they are shown.
 func Scenes() []Scene {
 	return []Scene{
 		{Title: "A Deployment whose Service asks for IPv4", Before: serviceBefore, After: serviceAfter},
