@@ -1,11 +1,16 @@
-.PHONY: demo demo-stop test unit e2e build image release-dry-run screenshots generate freeze-chart lint bench fuzz
+.PHONY: demo demo-stop demo-node demo-node-stop test unit e2e build image release-dry-run screenshots generate freeze-chart lint bench fuzz
 
 # The main job on a real IPv6-only API server; the cluster stays up until `make demo-stop`.
 demo: tools
 	go run ./e2e/demo
 
-demo-stop:
+demo-stop demo-node-stop:
 	go run ./e2e/demo -stop
+
+# The same on a real node with pods, where the machine allows it: root, and packages of Debian.
+demo-node: tools
+	@sh e2e/requirements.sh node
+	go run ./e2e/demo -node
 
 # All tests: unit tests, then the tests on real API servers, nginx and the rest.
 test: tools lint unit e2e

@@ -72,11 +72,7 @@ func FindAssets(ctx context.Context, progress io.Writer) (Assets, error) {
 	if assets, err := assetsIn(dir); err == nil {
 		return assets, nil
 	}
-	// kubectl refuses to parse a server version that was not set at link time.
-	const stamp = "k8s.io/component-base/version."
-	major, minor, _ := strings.Cut(strings.TrimPrefix(kubernetes, "v"), ".")
-	minor, _, _ = strings.Cut(minor, ".")
-	ldflags := fmt.Sprintf("-s -w -X %[1]sgitVersion=%[2]s -X %[1]sgitMajor=%[3]s -X %[1]sgitMinor=%[4]s", stamp, kubernetes, major, minor)
+	ldflags := kubernetesFlags(kubernetes)
 	err = build(ctx, root, dir, []program{
 		{"etcd", etcd, "tools/etcd", etcdModule, "-s -w"},
 		{"kube-apiserver", kubernetes, folder, kubernetesModule + "/cmd/kube-apiserver", ldflags},
@@ -87,6 +83,57 @@ func FindAssets(ctx context.Context, progress io.Writer) (Assets, error) {
 		return Assets{}, fmt.Errorf("%w; or set KUBEBUILDER_ASSETS to a directory with kube-apiserver, etcd and kubectl", err)
 	}
 	return assetsIn(dir)
+}
+
+// kubernetesFlags are for the linker: kubectl refuses to parse a server version that was not set at link time.
+func kubernetesFlags(version string) string {
+	const stamp = "k8s.io/component-base/version."
+	major, minor, _ := strings.Cut(strings.TrimPrefix(version, "v"), ".")
+	minor, _, _ = strings.Cut(minor, ".")
+	return fmt.Sprintf("-s -w -X %[1]sgitVersion=%[2]s -X %[1]sgitMajor=%[3]s -X %[1]sgitMinor=%[4]s", stamp, version, major, minor)
+}
+
+// NodeAssets are the paths of what a node and its pods need.
+type NodeAssets struct{ Kubelet, Proxy, Scheduler, CoreDNS string }
+
+// FindNode returns the binaries of a node as [FindTools] does; it builds those that are missing.
+func FindNode(ctx context.Context, progress io.Writer) (NodeAssets, error) {
+	root, err := findRoot()
+	if err != nil {
+		return NodeAssets{}, err
+	}
+	cache, err := cacheDir()
+	if err != nil {
+		return NodeAssets{}, err
+	}
+	kubernetes, err := moduleVersion(filepath.Join(root, "tools/kubernetes/go.mod"), kubernetesModule)
+	if err != nil {
+		return NodeAssets{}, err
+	}
+	coredns, err := moduleVersion(filepath.Join(root, "tools/coredns/go.mod"), "github.com/coredns/coredns")
+	if err != nil {
+		return NodeAssets{}, err
+	}
+	dir, dnsDir := filepath.Join(cache, "node-"+kubernetes), filepath.Join(cache, "coredns-"+coredns)
+	a := NodeAssets{
+		Kubelet: filepath.Join(dir, "kubelet"), Proxy: filepath.Join(dir, "kube-proxy"), Scheduler: filepath.Join(dir, "kube-scheduler"),
+		CoreDNS: filepath.Join(dnsDir, "coredns"),
+	}
+	if _, err := os.Stat(a.Kubelet); err != nil {
+		var programs []program
+		for _, name := range []string{"kubelet", "kube-proxy", "kube-scheduler"} {
+			programs = append(programs, program{name, kubernetes, "tools/kubernetes", kubernetesModule + "/cmd/" + name, kubernetesFlags(kubernetes)})
+		}
+		if err := build(ctx, root, dir, programs, progress); err != nil {
+			return NodeAssets{}, err
+		}
+	}
+	if _, err := os.Stat(a.CoreDNS); err != nil {
+		if err := build(ctx, root, dnsDir, []program{{"coredns", coredns, "tools/coredns", ".", "-s -w"}}, progress); err != nil {
+			return NodeAssets{}, err
+		}
+	}
+	return a, nil
 }
 
 // Tools are the paths of programs that call Sixgate.

@@ -1,5 +1,5 @@
 // Package cluster starts a real IPv6-only Kubernetes control plane on this machine, for tests and for the demo:
-// kube-apiserver, etcd and, where asked for, kube-controller-manager. There are no nodes. It needs Linux.
+// kube-apiserver, etcd and, where asked for, kube-controller-manager. There are no nodes: package node adds one. It needs Linux.
 package cluster
 
 import (
@@ -120,7 +120,7 @@ func (c *Cluster) start(ctx context.Context, o Options, address netip.Addr) erro
 	}
 
 	etcdURL := "http://[::1]:" + ports[1]
-	if err := c.run(c.Assets.Etcd, "--name=default", "--data-dir="+c.path("etcd"), "--unsafe-no-fsync", "--log-level=warn",
+	if err := c.Run(0, c.Assets.Etcd, "--name=default", "--data-dir="+c.path("etcd"), "--unsafe-no-fsync", "--log-level=warn",
 		"--listen-client-urls="+etcdURL, "--advertise-client-urls="+etcdURL,
 		"--listen-peer-urls=http://[::1]:"+ports[2], "--initial-advertise-peer-urls=http://[::1]:"+ports[2],
 		"--initial-cluster=default=http://[::1]:"+ports[2]); err != nil {
@@ -136,13 +136,14 @@ func (c *Cluster) start(ctx context.Context, o Options, address netip.Addr) erro
 		"--service-cluster-ip-range=" + o.ServiceCIDR,
 		"--tls-cert-file=" + c.path("apiserver.crt"), "--tls-private-key-file=" + c.path("apiserver.key"),
 		"--client-ca-file=" + c.path("ca.crt"),
+		"--kubelet-client-certificate=" + c.path("admin.crt"), "--kubelet-client-key=" + c.path("admin.key"),
 		"--service-account-issuer=https://kubernetes.default.svc",
 		"--service-account-key-file=" + c.path("sa.key"), "--service-account-signing-key-file=" + c.path("sa.key"),
 		"--authorization-mode=RBAC", "--allow-privileged=true", "--enable-aggregator-routing=true"}
 	if !o.ControllerManager {
 		args = append(args, "--disable-admission-plugins=ServiceAccount")
 	}
-	if err := c.run(c.Assets.APIServer, append(args, o.ExtraAPIServerArgs...)...); err != nil {
+	if err := c.Run(0, c.Assets.APIServer, append(args, o.ExtraAPIServerArgs...)...); err != nil {
 		return err
 	}
 	for _, path := range []string{"/readyz", "/api/v1/namespaces/default", "/api/v1/namespaces/default/services/kubernetes"} {
@@ -157,7 +158,7 @@ func (c *Cluster) start(ctx context.Context, o Options, address netip.Addr) erro
 		if Oldest() {
 			controllers += ",-endpoints-controller" // it would empty what InstallSixgate writes
 		}
-		if err := c.run(c.Assets.ControllerManager, "--controllers="+controllers, "--kubeconfig="+c.Kubeconfig, "--bind-address=::1", "--secure-port="+ports[3],
+		if err := c.Run(0, c.Assets.ControllerManager, "--controllers="+controllers, "--kubeconfig="+c.Kubeconfig, "--bind-address=::1", "--secure-port="+ports[3],
 			"--leader-elect=false", "--use-service-account-credentials=false",
 			"--root-ca-file="+c.path("ca.crt"), "--service-account-private-key-file="+c.path("sa.key"),
 			"--cluster-signing-cert-file="+c.path("ca.crt"), "--cluster-signing-key-file="+c.path("ca.key")); err != nil {
@@ -176,15 +177,25 @@ func (c *Cluster) start(ctx context.Context, o Options, address netip.Addr) erro
 
 func (c *Cluster) path(name string) string { return filepath.Join(c.Dir, name) }
 
-// run starts one component.
-func (c *Cluster) run(path string, args ...string) error {
-	p, err := startProcess(filepath.Base(path), path, args, c.Dir, c.detach)
+// Run starts one more component in the state directory, in the new namespaces of cloneflags. Stop and StopDetached end it with the others.
+func (c *Cluster) Run(cloneflags uintptr, path string, args ...string) error {
+	p, err := startProcess(filepath.Base(path), path, args, c.Dir, c.detach, cloneflags)
 	if err != nil {
 		return err
 	}
 	c.processes = append(c.processes, p)
 	if c.detach {
 		return writePIDs(c.Dir, c.processes)
+	}
+	return nil
+}
+
+// Running returns nil as long as all components run, else which one ended and the last lines of its log.
+func (c *Cluster) Running() error {
+	for _, p := range c.processes {
+		if err := p.exited(); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -196,10 +207,8 @@ func (c *Cluster) wait(ctx context.Context, url string) error {
 		if err == nil {
 			return nil
 		}
-		for _, p := range c.processes {
-			if err := p.exited(); err != nil {
-				return err
-			}
+		if err := c.Running(); err != nil {
+			return err
 		}
 		select {
 		case <-ctx.Done():
@@ -284,6 +293,7 @@ contexts:
 	}{
 		{"ca.crt", ca.pem}, {"ca.key", caKey},
 		{"apiserver.crt", cert}, {"apiserver.key", key},
+		{"admin.crt", adminCert}, {"admin.key", adminKey},
 		{"sa.key", caKey}, // one key will do: tokens are never taken for certificates
 		{"kubeconfig", []byte(kubeconfig)},
 	} {

@@ -25,8 +25,9 @@ type process struct {
 	done chan struct{} // closed when it has ended
 }
 
-// startProcess starts a component in dir, with its output in dir/<name>.log. Unless detached it dies with this program.
-func startProcess(name, path string, args []string, dir string, detach bool) (*process, error) {
+// startProcess starts a component in dir, with its output in dir/<name>.log, in the new namespaces of cloneflags. Unless detached it dies
+// with this program.
+func startProcess(name, path string, args []string, dir string, detach bool, cloneflags uintptr) (*process, error) {
 	p := &process{name: name, log: filepath.Join(dir, name+".log"), done: make(chan struct{})}
 	log, err := os.Create(p.log)
 	if err != nil {
@@ -38,7 +39,7 @@ func startProcess(name, path string, args []string, dir string, detach bool) (*p
 	p.cmd.Env = cleanEnv(dir)
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	// Not in our process group: ^C in a terminal is for Stop to handle.
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Cloneflags: cloneflags}
 	if !detach {
 		p.cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
 	}

@@ -1,5 +1,5 @@
 // Command demo shows the main job on a real IPv6-only API server: each manifest of examples/ without Sixgate and with it, and
-// what was stored. The cluster stays up until `demo -stop`.
+// what was stored; `demo -node` on a cluster with a node and pods. The cluster stays up until `demo -stop`.
 package main
 
 import (
@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/sixgate/sixgate/e2e/cluster"
+	"github.com/sixgate/sixgate/e2e/node"
 	"github.com/sixgate/sixgate/pkg/manifest"
 	"github.com/sixgate/sixgate/pkg/mutate"
 	"github.com/sixgate/sixgate/pkg/rules"
@@ -28,14 +29,27 @@ import (
 func main() {
 	stop := flag.Bool("stop", false, "stop the cluster of an earlier run")
 	prepare := flag.Bool("prepare", false, "build what the demo and the tests need, and stop")
+	withNode := flag.Bool("node", false, "with a node and pods")
+	dir := flag.String("dir", "", "where the cluster lives; default demo in the checkout")
 	flag.Parse()
+	root, err := cluster.Root()
+	if err != nil {
+		os.Exit(exit(err))
+	}
+	if *dir == "" {
+		*dir = filepath.Join(root, "demo")
+	}
+	if reason := node.Missing(); *withNode && reason != "" {
+		fmt.Println("There is no demo with a node on this machine:", reason)
+		return
+	}
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()
 	if *stop {
-		os.Exit(exit(remove()))
+		os.Exit(exit(remove(*dir)))
 	}
 	if cluster.Outermost() && !*prepare {
-		if err := remove(); err != nil {
+		if err := remove(*dir); err != nil {
 			os.Exit(exit(err))
 		}
 	}
@@ -52,9 +66,25 @@ func main() {
 		if _, err := cluster.FindTools(ctx, os.Stdout); err != nil {
 			os.Exit(exit(err))
 		}
+		if reason := node.Missing(); reason != "" {
+			fmt.Println("The tests on a node with pods are skipped:", reason)
+		} else if err := node.Prepare(ctx, os.Stdout); err != nil {
+			os.Exit(exit(err))
+		}
 		return
 	}
-	os.Exit(cluster.Main(func() int { return exit(run(ctx)) }))
+	if cluster.Outermost() && *withNode {
+		say("Building Sixgate's image and, the first time, kubelet, kube-proxy, kube-scheduler, CoreDNS, Helm and kustomize (about 10 minutes on 2 cores) …")
+		if err := node.Prepare(ctx, os.Stdout); err != nil {
+			os.Exit(exit(err))
+		}
+	}
+	os.Exit(cluster.Main(func() int {
+		if *withNode {
+			return exit(runNode(ctx, *dir))
+		}
+		return exit(run(ctx, root, *dir))
+	}))
 }
 
 func exit(err error) int {
@@ -65,22 +95,12 @@ func exit(err error) int {
 	return 1
 }
 
-// dir is where the cluster lives.
-func dir() (string, error) {
-	root, err := cluster.Root()
-	return filepath.Join(root, "demo"), err
-}
-
-// remove stops what an earlier run left.
-func remove() error {
-	d, err := dir()
-	if err != nil {
+// remove stops what an earlier run left in a directory.
+func remove(dir string) error {
+	if err := node.StopDetached(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if err := cluster.StopDetached(d); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return os.RemoveAll(d)
+	return os.RemoveAll(dir)
 }
 
 // An example is one file of examples/ and what kubectl said without Sixgate.
@@ -88,13 +108,9 @@ type example struct {
 	path, before string
 }
 
-func run(ctx context.Context) (err error) {
-	d, err := dir()
-	if err != nil {
-		return err
-	}
+func run(ctx context.Context, root, dir string) (err error) {
 	say("Starting an IPv6-only kube-apiserver in a network namespace whose only IPv4 address is 127.0.0.1 …")
-	c, err := cluster.Start(ctx, cluster.Options{Dir: d, ControllerManager: true, Detach: true, Log: os.Stdout})
+	c, err := cluster.Start(ctx, cluster.Options{Dir: dir, ControllerManager: true, Detach: true, Log: os.Stdout})
 	if err != nil {
 		return err
 	}
@@ -103,7 +119,6 @@ func run(ctx context.Context) (err error) {
 			err = errors.Join(err, c.Stop())
 		}
 	}()
-	root := filepath.Dir(d)
 	paths, err := filepath.Glob(filepath.Join(root, "examples", "*.yaml"))
 	if err != nil {
 		return err
