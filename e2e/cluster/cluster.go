@@ -354,7 +354,7 @@ func (c *Cluster) Stop() error {
 
 // StartBeside starts one more program, with its output in <name>.log of the state directory. It ends by stop, or with the cluster.
 func (c *Cluster) StartBeside(name, path string, args ...string) (stop func() error, err error) {
-	p, err := startProcess(name, path, args, c.Dir, c.detach)
+	p, err := startProcess(name, path, args, c.Dir, c.detach, 0)
 	if err != nil {
 		return nil, err
 	}
