@@ -333,6 +333,9 @@ func clientArguments(c container) []Finding {
 		words, _ := c.obj[list].([]any)
 		for i, w := range words {
 			word, _ := w.(string)
+			if !slices.ContainsFunc(announcingFlags(), func(flag string) bool { return strings.Contains(word, flag) }) {
+				continue
+			}
 			fields := strings.Fields(word) // a shell's script is one word
 			for j, field := range fields {
 				if !strings.HasPrefix(field, "-") {
@@ -368,7 +371,7 @@ func clientVariables(c container) []Finding {
 		variable, _ := e.(map[string]any)
 		name, _ := variable["name"].(string)
 		value, _ := variable["value"].(string)
-		if value == "" {
+		if value == "" || name != "RES_OPTIONS" && name != "KONG_DNS_ORDER" && !slices.Contains(announcingVariables(), name) {
 			continue
 		}
 		path := c.path.With("env", i, "value")
@@ -391,14 +394,12 @@ func clientVariables(c container) []Finding {
 			fixed := strings.Join(slices.Insert(order, a, "AAAA"), ",")
 			f.Message = fmt.Sprintf("%s asks for no AAAA records; use %q", quote(value), cut(clean(fixed), 60))
 			f.Fix = func(o *Object) { o.Set(path, fixed) }
-		case slices.Contains(announcingVariables(), name):
+		default:
 			address := ipv4In(value)
 			if address == "" {
 				continue
 			}
 			f.Message = fmt.Sprintf("%s %s; %s", quote(address), announces, nameOrIPv6)
-		default:
-			continue
 		}
 		out = append(out, f)
 	}

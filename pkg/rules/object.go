@@ -16,8 +16,9 @@ type Object struct {
 	root map[string]any
 	ops  []jsonpatch.Operation
 
-	listening *listening // what rules about listeners share
-	quoted    bool       // it was read, and had no field like those that yaml-unquoted-ipv6 looks for
+	listening  *listening     // what rules about listeners share
+	containers *podContainers // what rules about pods share
+	quoted     bool           // it was read, and had no field like those that yaml-unquoted-ipv6 looks for
 }
 
 // ParseObject decodes one JSON object. Integers keep their value up to 64 bits. It fails if raw is not a JSON object.
@@ -51,8 +52,9 @@ func (o *Object) Root() map[string]any { return o.root }
 func (o *Object) Patch() []jsonpatch.Operation { return o.ops }
 
 // Get returns the value at a path, and whether there is one. A null counts as absent, as it does for the API server.
-func (o *Object) Get(path ...any) (any, bool) {
-	var at any = o.root
+func (o *Object) Get(path ...any) (any, bool) { return lookup(o.root, path) }
+
+func lookup(at any, path []any) (any, bool) {
 	for _, e := range path {
 		switch key := e.(type) {
 		case string:
