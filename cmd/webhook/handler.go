@@ -66,7 +66,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	resp := h.Handle(r.Context(), q)
-	if err := resp.Complete(q.Request); err != nil {
+	if err := complete(&resp, q); err != nil {
 		h.reject(w, http.StatusInternalServerError, "encode patch: "+err.Error())
 		return
 	}

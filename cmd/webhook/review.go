@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -129,4 +130,30 @@ func syntactic(err error) error {
 		return err
 	}
 	return nil
+}
+
+// complete fills in what every answer has. It is Complete of the response, which encodes each operation by itself and reads it again.
+func complete(resp *admission.Response, q *question) error {
+	patch := resp.Patches
+	resp.Patches = nil
+	if err := resp.Complete(q.Request); err != nil || len(patch) == 0 {
+		return err
+	}
+	type operation struct {
+		Operation string `json:"op"`
+		Path      string `json:"path"`
+		Value     any    `json:"value,omitempty"`
+	}
+	operations := make([]operation, len(patch))
+	for i, o := range patch {
+		operations[i] = operation{o.Operation, o.Path, o.Value}
+		if o.Value == nil && (o.Operation == "add" || o.Operation == "replace") {
+			operations[i].Value = json.RawMessage("null")
+		}
+	}
+	jsonPatch := admissionv1.PatchTypeJSONPatch
+	resp.PatchType = &jsonPatch
+	var err error
+	resp.Patch, err = json.Marshal(operations)
+	return err
 }

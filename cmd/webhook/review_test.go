@@ -2,12 +2,15 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"reflect"
 	"strings"
 	"testing"
 
+	"gomodules.xyz/jsonpatch/v2"
 	admissionv1 "k8s.io/api/admission/v1"
 	apijson "k8s.io/apimachinery/pkg/util/json"
+	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/sixgate/sixgate/pkg/rules"
 )
@@ -66,4 +69,23 @@ func FuzzReview(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestComplete: an answer is what controller-runtime makes of it.
+func TestComplete(t *testing.T) {
+	for _, patch := range [][]jsonpatch.Operation{
+		nil,
+		{jsonpatch.NewOperation("add", "/a~1b", nil), jsonpatch.NewOperation("replace", "/c", nil), jsonpatch.NewOperation("remove", "/d", nil)},
+		{jsonpatch.NewOperation("add", "/a", map[string]any{"z": int64(9007199254740993), "b": []any{"<&>\u2028", true, 1.5}}), jsonpatch.NewOperation("replace", "/c", "")},
+	} {
+		q := newQuestion()
+		q.UID = "the-uid"
+		want, got := admission.Patched("", patch...), admission.Patched("", patch...)
+		if err := errors.Join(want.Complete(q.Request), complete(&got, q)); err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(got.AdmissionResponse, want.AdmissionResponse) {
+			t.Errorf("%s, not %s", got.Patch, want.Patch)
+		}
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"mvdan.cc/sh/v3/syntax"
@@ -323,13 +324,18 @@ func (c *Command) unwrap(argv []*Word) []*Command {
 	return []*Command{c}
 }
 
+// shells are parsers that were used: a new one is larger than most scripts.
+var shells = sync.Pool{New: func() any { return syntax.NewParser(syntax.Variant(syntax.LangBash)) }}
+
 // script returns the commands of a shell script, each with the assignments before it. A script that cannot be read, or is too
 // long, has none. Kubernetes' $(NAME) reads as a command substitution of the same length.
 func (c *Command) script(w *Word) []*Command {
 	if len(w.Text) > maxScript || len(w.parts) != 1 {
 		return nil
 	}
-	file, err := syntax.NewParser(syntax.Variant(syntax.LangBash)).Parse(strings.NewReader(w.Text), "")
+	parser := shells.Get().(*syntax.Parser)
+	defer shells.Put(parser)
+	file, err := parser.Parse(strings.NewReader(w.Text), "")
 	if err != nil {
 		return nil
 	}

@@ -123,11 +123,8 @@ func clientTexts(o *Object) []Finding {
 	data := o.Map("data")
 	for _, key := range sortedKeys(data) {
 		text, _ := data[key].(string)
-		if prose(key) {
-			continue
-		}
 		faults := clientFaults(text)
-		if len(faults) == 0 {
+		if len(faults) == 0 || prose(key) {
 			continue
 		}
 		path := Path{"data", key}
