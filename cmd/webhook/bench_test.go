@@ -2,10 +2,12 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -13,9 +15,11 @@ import (
 
 	"github.com/go-logr/logr"
 	"golang.org/x/sys/unix"
-	apijson "k8s.io/apimachinery/pkg/util/json"
-
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	apijson "k8s.io/apimachinery/pkg/util/json"
+	"k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/sixgate/sixgate/pkg/rules"
 )
@@ -484,6 +488,35 @@ func BenchmarkHandler(b *testing.B) {
 	}
 }
 
+// ordinary is a webhook of controller-runtime that decodes the object, as most do, and allows the request.
+func ordinary(b *testing.B) http.Handler {
+	decoder := admission.NewDecoder(scheme.Scheme)
+	h, err := admission.StandaloneWebhook(&admission.Webhook{Handler: admission.HandlerFunc(func(_ context.Context, in admission.Request) admission.Response {
+		o, err := scheme.Scheme.New(schema.GroupVersionKind(in.Kind))
+		if err == nil {
+			err = decoder.Decode(in, o)
+		}
+		if err != nil {
+			return admission.Errored(http.StatusBadRequest, err)
+		}
+		return admission.Allowed("")
+	})}, admission.StandaloneOptions{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return h
+}
+
+// BenchmarkOrdinary is what an ordinary webhook that does nothing takes of the floor.
+func BenchmarkOrdinary(b *testing.B) {
+	h := ordinary(b)
+	for _, c := range benchCases() {
+		b.Run(c.name, func(b *testing.B) {
+			compare(b, func() { floor(b, c.body) }, func() { oneRequest(b, h, c.body) })
+		})
+	}
+}
+
 // BenchmarkRatio runs the floor and the handler by turns, and counts the CPU time of both, also the garbage collector's: what else the
 // machine does weighs on both alike.
 func BenchmarkRatio(b *testing.B) {
@@ -494,6 +527,52 @@ func BenchmarkRatio(b *testing.B) {
 				compare(b, func() { floor(b, c.body) }, func() { oneRequest(b, handlers[verb], c.body) })
 			})
 		}
+	}
+}
+
+// BenchmarkRules is the cost against the number of rules that look at the kind: one, ten, all of them.
+func BenchmarkRules(b *testing.B) {
+	for _, c := range benchCases() {
+		kind, _, _ := strings.Cut(c.name, "-")
+		var ids []string
+		for _, r := range rules.All() {
+			if slices.ContainsFunc(r.Targets, func(t rules.Target) bool { return t.Kind == kind && !t.AuditOnly }) {
+				ids = append(ids, r.ID)
+			}
+		}
+		for _, n := range []int{0, 1, 10, len(ids)} {
+			if n > len(ids) || len(c.body) > 1<<15 {
+				continue
+			}
+			b.Run(fmt.Sprintf("%s/%d", c.name, n), func(b *testing.B) {
+				p := *benchSet(b).Load().Policy()
+				p.Rules = map[string]rules.Setting{}
+				for _, id := range ids[n:] {
+					p.Rules[id] = rules.Setting{Level: rules.Off}
+				}
+				set := &atomic.Pointer[rules.Set]{}
+				set.Store(rules.NewSet(&p))
+				validate := benchHandlers(set)["validate"]
+				compare(b, func() { floor(b, c.body) }, func() { oneRequest(b, validate, c.body) })
+			})
+		}
+	}
+}
+
+// BenchmarkSize is the cost against the size of the object.
+func BenchmarkSize(b *testing.B) {
+	validate := benchHandlers(benchSet(b))["validate"]
+	run := func(name string, object map[string]any) {
+		body := review(name, "CREATE", object, nil)
+		b.Run(fmt.Sprintf("%s/%dKB", name, len(body)/1000), func(b *testing.B) {
+			compare(b, func() { floor(b, body) }, func() { oneRequest(b, validate, body) })
+		})
+	}
+	for _, containers := range []int{1, 5, 42, 420} {
+		run("Pod", benchPod(containers))
+	}
+	for _, size := range []int{1e3, 1e4, 1e5, 1e6} {
+		run("ConfigMap", benchConfigMap(map[string]any{"app.log": repeatTo("2026-01-01T00:00:00Z level=info msg=\"request served\" path=/index.html status=200\n", size)}))
 	}
 }
 
