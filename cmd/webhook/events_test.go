@@ -43,7 +43,7 @@ func TestEventsRate(t *testing.T) {
 	s := newEventSender(func(r refusal) { sent <- r })
 	in := request(admissionv1.Create, "Pod", "shop", boundPod)
 	for range eventBurst + eventRate {
-		s.send(&in, &corev1.ObjectReference{}, reasonRefused, []string{strings.Repeat("é", maxNote)})
+		s.send(&in.Request, &corev1.ObjectReference{}, reasonRefused, []string{strings.Repeat("é", maxNote)})
 	}
 	done := make(chan error)
 	begin := time.Now()

@@ -42,8 +42,8 @@ func newFightDetector() *fightDetector {
 
 // goesOn reports whether this answer is one more round of a fight that has been logged. Only an UPDATE counts: an object that is made
 // anew was not written back. A dry run stores nothing.
-func (d *fightDetector) goesOn(in *admission.Request, resp *admission.Response, log logr.Logger) bool {
-	if len(resp.Patches) == 0 || rules.Operation(in.Operation) != rules.Update || isDryRun(in) {
+func (d *fightDetector) goesOn(in *question, resp *admission.Response, log logr.Logger) bool {
+	if len(resp.Patches) == 0 || rules.Operation(in.Operation) != rules.Update || isDryRun(&in.Request) {
 		return false
 	}
 	key, err := json.Marshal([]any{in.UserInfo.Username, in.Kind, in.Namespace, in.Name, in.SubResource, resp.Patches})

@@ -1,22 +1,23 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"runtime/debug"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"github.com/go-logr/logr"
 	admissionv1 "k8s.io/api/admission/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	apijson "k8s.io/apimachinery/pkg/util/json"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/sixgate/sixgate/pkg/mutate"
@@ -43,7 +44,10 @@ type handler struct {
 // ServeHTTP answers an AdmissionReview of admission.k8s.io/v1. Whatever is not one gets an HTTP error, which the API server
 // treats by the webhook's failurePolicy; an AdmissionReview that says "not allowed" would refuse the request in any case.
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	buffer := bodies.Get().(*bytes.Buffer)
+	defer bodies.Put(buffer)
+	buffer.Reset()
+	_, err := buffer.ReadFrom(http.MaxBytesReader(w, r.Body, maxBody))
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
@@ -52,31 +56,31 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case err != nil:
 		h.reject(w, http.StatusBadRequest, "read AdmissionReview: "+err.Error())
 		return
-	case len(body) == 0:
+	case buffer.Len() == 0:
 		h.reject(w, http.StatusBadRequest, "empty body: POST an AdmissionReview of admission.k8s.io/v1")
 		return
 	}
-	var review admissionv1.AdmissionReview
-	if err := apijson.Unmarshal(body, &review); err != nil {
-		h.reject(w, http.StatusBadRequest, "decode AdmissionReview: "+err.Error())
+	q, err := readReview(buffer.Bytes())
+	if err != nil {
+		h.reject(w, http.StatusBadRequest, err.Error())
 		return
 	}
-	if review.APIVersion != admissionv1.SchemeGroupVersion.String() || review.Kind != "AdmissionReview" || review.Request == nil {
-		h.reject(w, http.StatusBadRequest, fmt.Sprintf("%s %s is not a request of admission.k8s.io/v1 AdmissionReview", review.APIVersion, review.Kind))
-		return
-	}
-	in := admission.Request{AdmissionRequest: *review.Request}
-	resp := h.Handle(r.Context(), in)
-	if err := resp.Complete(in); err != nil {
+	resp := h.Handle(r.Context(), q)
+	if err := complete(&resp, q); err != nil {
 		h.reject(w, http.StatusInternalServerError, "encode patch: "+err.Error())
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	out := admissionv1.AdmissionReview{TypeMeta: review.TypeMeta, Response: &resp.AdmissionResponse}
+	out := admissionv1.AdmissionReview{TypeMeta: reviewType, Response: &resp.AdmissionResponse}
 	if err := json.NewEncoder(w).Encode(out); err != nil {
 		h.log.Error(err, "write AdmissionReview")
 	}
 }
+
+var reviewType = metav1.TypeMeta{Kind: "AdmissionReview", APIVersion: admissionv1.SchemeGroupVersion.String()}
+
+// bodies are buffers that were used: nothing that is read from one keeps its bytes.
+var bodies = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
 func (h *handler) reject(w http.ResponseWriter, code int, message string) {
 	h.log.Info("not an AdmissionReview", "webhook", h.name, "code", code, "reason", message)
@@ -85,43 +89,43 @@ func (h *handler) reject(w http.ResponseWriter, code int, message string) {
 }
 
 // Handle answers one request. It recovers from panics itself: whatever goes wrong in here, the request goes through.
-func (h *handler) Handle(ctx context.Context, in admission.Request) (resp admission.Response) {
+func (h *handler) Handle(ctx context.Context, q *question) (resp admission.Response) {
 	result := "allowed"
 	defer func() {
 		if p := recover(); p != nil {
 			panicsTotal.Inc()
-			h.log.Error(fmt.Errorf("panic: %v", p), "the request goes through", requestFields(&in, "webhook", h.name, "stack", string(debug.Stack()))...)
+			h.log.Error(fmt.Errorf("panic: %v", p), "the request goes through", requestFields(q, "webhook", h.name, "stack", string(debug.Stack()))...)
 			result, resp = "panic", admission.Allowed("")
 		}
-		requestsTotal.WithLabelValues(h.name, kindLabel(in.Kind.Kind), operationLabel(string(in.Operation)), result).Inc()
+		requestsTotal.WithLabelValues(h.name, kindLabel(q.Kind.Kind), operationLabel(string(q.Operation)), result).Inc()
 		lastRequest.WithLabelValues(h.name).SetToCurrentTime()
 	}()
 	set, resp := h.set.Load(), admission.Allowed("")
-	if isCheck(&in.AdmissionRequest) {
+	if isCheck(&q.AdmissionRequest) {
 		return resp.WithWarnings("sixgate " + h.name + answered)
 	}
-	op := rules.Operation(in.Operation)
-	if op != rules.Create && op != rules.Update || !set.Knows(in.Kind.Group, in.Kind.Kind, in.SubResource) {
+	op := rules.Operation(q.Operation)
+	if op != rules.Create && op != rules.Update || !set.Knows(q.Kind.Group, q.Kind.Kind, q.SubResource) {
 		return resp
 	}
-	req := rules.Request{Operation: op, Subresource: in.SubResource, Namespace: in.Namespace}
-	var err error
-	if req.Object, err = rules.ParseObject(in.Object.Raw); err == nil && op == rules.Update {
-		req.Old, err = rules.ParseObject(in.OldObject.Raw)
+	req := rules.Request{Operation: op, Subresource: q.SubResource, Namespace: q.Namespace, Object: q.object}
+	err := q.objectErr
+	if err == nil && op == rules.Update {
+		req.Old, err = q.old, q.oldErr
 	}
 	if err != nil {
 		result = "error"
-		h.log.Error(err, "the request goes through", requestFields(&in, "webhook", h.name)...)
+		h.log.Error(err, "the request goes through", requestFields(q, "webhook", h.name)...)
 		return resp
 	}
-	resp = h.verb(ctx, set, &req, &in)
+	resp = h.verb(ctx, set, &req, &q.Request)
 	result = resultOf(&resp)
-	if h.fights != nil && h.fights.goesOn(&in, &resp, h.log) {
+	if h.fights != nil && h.fights.goesOn(q, &resp, h.log) {
 		resp.Warnings = nil
 		return resp
 	}
 	if findings, ok := resp.AuditAnnotations[result]; ok {
-		h.log.Info(result, requestFields(&in, "findings", findings)...)
+		h.log.Info(result, requestFields(q, "findings", findings)...)
 	}
 	return resp
 }
@@ -151,12 +155,11 @@ const (
 )
 
 // requestFields say which request a log line is about; the object itself is never logged.
-func requestFields(in *admission.Request, more ...any) []any {
-	name := in.Name
-	if name == "" { // not known yet: the API server makes it from generateName
-		var o struct{ Metadata struct{ GenerateName string } }
-		if json.Unmarshal(in.Object.Raw, &o) == nil && o.Metadata.GenerateName != "" {
-			name = o.Metadata.GenerateName + "*"
+func requestFields(q *question, more ...any) []any {
+	in, name := &q.Request, q.Name
+	if name == "" && q.object != nil { // not known yet: the API server makes it from generateName
+		if generated := q.object.Str("metadata", "generateName"); generated != "" {
+			name = generated + "*"
 		}
 	}
 	return append([]any{

@@ -11,7 +11,6 @@ import (
 	admissionv1 "k8s.io/api/admission/v1"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/sixgate/sixgate/pkg/rules"
@@ -32,14 +31,17 @@ func serve(t *testing.T, policy string) (mutate, validate *handler, log *strings
 	return mutate, validate, log
 }
 
-func request(op admissionv1.Operation, kind, namespace, spec string) admission.Request {
+func request(op admissionv1.Operation, kind, namespace, spec string) *question {
 	raw := fmt.Sprintf(`{"apiVersion":"v1","kind":%q,"metadata":{"name":"x","namespace":%q},"spec":%s}`, kind, namespace, spec)
-	in := admission.Request{AdmissionRequest: admissionv1.AdmissionRequest{
+	in := newQuestion()
+	in.AdmissionRequest = admissionv1.AdmissionRequest{
 		Operation: op, Kind: metav1.GroupVersionKind{Version: "v1", Kind: kind}, Namespace: namespace, Name: "x",
-		UserInfo: authenticationv1.UserInfo{Username: "argocd"}, Object: runtime.RawExtension{Raw: []byte(raw)},
-	}}
+		UserInfo: authenticationv1.UserInfo{Username: "argocd"},
+	}
+	in.object, in.objectErr = rules.ParseObject([]byte(raw))
 	if op == admissionv1.Update {
-		in.OldObject.Raw = []byte(fmt.Sprintf(`{"apiVersion":"v1","kind":%q,"metadata":{"name":"x","namespace":%q},"spec":{"ipFamilies":["IPv6"],"clusterIP":"fd00::1"}}`, kind, namespace))
+		old := fmt.Sprintf(`{"apiVersion":"v1","kind":%q,"metadata":{"name":"x","namespace":%q},"spec":{"ipFamilies":["IPv6"],"clusterIP":"fd00::1"}}`, kind, namespace)
+		in.old, in.oldErr = rules.ParseObject([]byte(old))
 	}
 	return in
 }
@@ -91,11 +93,11 @@ func TestFight(t *testing.T) {
 	mutate, _, log := serve(t, "")
 	now := time.Now()
 	mutate.fights.now = func() time.Time { return now }
-	send := func(edit func(*admission.Request)) admission.Response {
+	send := func(edit func(*question)) admission.Response {
 		t.Helper()
 		in := request(admissionv1.Update, "Service", "shop", ipv4Service)
 		if edit != nil {
-			edit(&in)
+			edit(in)
 		}
 		resp := mutate.Handle(t.Context(), in)
 		if !resp.Allowed || len(resp.Patches) == 0 {
@@ -106,7 +108,7 @@ func TestFight(t *testing.T) {
 	before := counter(t, repeatedTotal)
 	dryRun := true
 	for range 3 * fightRounds {
-		if r := send(func(in *admission.Request) { in.DryRun = &dryRun }); len(r.Warnings) == 0 {
+		if r := send(func(in *question) { in.DryRun = &dryRun }); len(r.Warnings) == 0 {
 			t.Fatal("a dry run is no fight")
 		}
 	}
@@ -127,7 +129,7 @@ func TestFight(t *testing.T) {
 	if n := strings.Count(log.String(), "\n"); n != lines {
 		t.Error("it is not quiet")
 	}
-	if r := send(func(in *admission.Request) { in.UserInfo.Username = "somebody" }); len(r.Warnings) == 0 {
+	if r := send(func(in *question) { in.UserInfo.Username = "somebody" }); len(r.Warnings) == 0 {
 		t.Error("another user gets no warning")
 	}
 	now = now.Add(fightGap + time.Second)

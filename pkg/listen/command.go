@@ -4,6 +4,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"mvdan.cc/sh/v3/syntax"
@@ -59,6 +60,18 @@ type part struct {
 
 func plainWord(f File) *Word {
 	return &Word{Text: f.Text, file: f.Name, base: f.Text, parts: []part{{0, 0, len(f.Text), 0}}}
+}
+
+// plainWords returns plainWord for so many words, which are allocated at once.
+func plainWords(n int) func(File) *Word {
+	words, parts := make([]Word, n), make([]part, n)
+	return func(f File) *Word {
+		w, p := &words[0], parts[:1:1]
+		words, parts = words[1:], parts[1:]
+		p[0] = part{0, 0, len(f.Text), 0}
+		*w = Word{Text: f.Text, file: f.Name, base: f.Text, parts: p}
+		return w
+	}
 }
 
 // ReadProcess returns the listeners of what a container runs.
@@ -169,18 +182,22 @@ func (c *Command) asked(own []int) []int {
 
 // commands are the commands that p certainly or possibly runs: one, or those of its shell script.
 func (p *Process) commands() []*Command {
-	c := &Command{Image: imageName(p.Image), Exec: plainWord(File{Text: p.Image})}
-	for _, v := range p.Env[:min(len(p.Env), maxVariables)] {
-		e := EnvVar{Name: v.Name, Known: v.Known}
+	env := p.Env[:min(len(p.Env), maxVariables)]
+	arguments := min(len(p.Command)+len(p.Args), maxArguments)
+	plain := plainWords(1 + len(env) + arguments)
+	c := &Command{Image: imageName(p.Image), Exec: plain(File{Text: p.Image})}
+	if len(env) > 0 {
+		c.Env = make([]EnvVar, len(env))
+	}
+	for i, v := range env {
+		c.Env[i] = EnvVar{Name: v.Name, Known: v.Known}
 		if v.Known {
-			e.Word = plainWord(v.Value)
+			c.Env[i].Word = plain(v.Value)
 		}
-		c.Env = append(c.Env, e)
 	}
 	var words []*Word
-	all := append(slices.Clone(p.Command), p.Args...)
-	for _, f := range all[:min(len(all), maxArguments)] {
-		words = append(words, plainWord(f))
+	for _, f := range slices.Concat(p.Command, p.Args)[:arguments] {
+		words = append(words, plain(f))
 	}
 	if len(p.Command) > 0 {
 		return c.unwrap(words)
@@ -307,13 +324,18 @@ func (c *Command) unwrap(argv []*Word) []*Command {
 	return []*Command{c}
 }
 
+// shells are parsers that were used: a new one is larger than most scripts.
+var shells = sync.Pool{New: func() any { return syntax.NewParser(syntax.Variant(syntax.LangBash)) }}
+
 // script returns the commands of a shell script, each with the assignments before it. A script that cannot be read, or is too
 // long, has none. Kubernetes' $(NAME) reads as a command substitution of the same length.
 func (c *Command) script(w *Word) []*Command {
 	if len(w.Text) > maxScript || len(w.parts) != 1 {
 		return nil
 	}
-	file, err := syntax.NewParser(syntax.Variant(syntax.LangBash)).Parse(strings.NewReader(w.Text), "")
+	parser := shells.Get().(*syntax.Parser)
+	defer shells.Put(parser)
+	file, err := parser.Parse(strings.NewReader(w.Text), "")
 	if err != nil {
 		return nil
 	}

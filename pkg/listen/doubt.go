@@ -62,6 +62,9 @@ func doubtFiles(p Program, files []File, found []Listener) []Listener {
 func dialled(files []File) map[string][]string {
 	out := map[string][]string{}
 	for _, f := range files {
+		if !strings.Contains(f.Text, "127.0.0.1:") && !strings.Contains(f.Text, "localhost:") && !strings.Contains(f.Text, "[::1]:") {
+			continue
+		}
 		for _, m := range loopbackPort.FindAllStringSubmatch(f.Text, maxBinds) {
 			if m[1] == "" && !slices.Contains(out[m[2]], f.Name) {
 				out[m[2]] = append(out[m[2]], f.Name)
@@ -75,7 +78,7 @@ func doubtFile(p Program, f File, files []File, found []Listener) string {
 	switch {
 	case unused.MatchString(f.Name):
 		return p.Name + " does not load this file"
-	case template.MatchString(f.Text):
+	case (strings.Contains(f.Text, "{{") || strings.Contains(f.Text, "{%") || strings.Contains(f.Text, "<%")) && template.MatchString(f.Text):
 		return "the template writes something else"
 	case !slices.Contains(includers, p.Name):
 		return ""

@@ -150,11 +150,12 @@ func (n *nginx) findServers(i int) {
 	if f.err != nil {
 		return
 	}
-	var blocks []directive
+	var blocks []*directive
 	var servers []*nginxServer
 	typical := false
 	collect := func(tree []directive, context string) bool {
-		for _, d := range tree {
+		for k := range tree {
+			d := &tree[k]
 			if !isDirectiveName(d.name) {
 				return false
 			}

@@ -182,8 +182,10 @@ func named(p Program, listeners []Listener) []Listener {
 func (x *index) readers(f File, some []int) []int {
 	some = append(some, x.unkeyed...)
 	name := strings.ToLower(f.Name)
+	var in pairs
+	in.add(name)
 	for _, k := range x.keys {
-		if strings.Contains(name, k.literal) {
+		if in.mayHave(k.literal) && strings.Contains(name, k.literal) {
 			if ok, _ := path.Match(k.pattern, name); ok {
 				some = append(some, k.programs...)
 			}

@@ -247,16 +247,11 @@ var uwsgiSockets = []string{"http", "https", "http-socket", "https-socket", "soc
 var uwsgi = options{stack: plain, both: "[::]"}
 
 func uwsgiRun(c *Command) []Listener {
-	var names []string
-	for _, s := range uwsgiSockets {
-		names = append(names, "--"+s)
-	}
 	var out []Listener
-	for _, f := range values(c.Flags(append(names, "-s")...)) {
+	for _, f := range values(c.Flags(uwsgiFlags...)) {
 		out = append(out, uwsgiSocket(f.Name+" ", f.Word)...)
 	}
-	for _, s := range uwsgiSockets {
-		name := "UWSGI_" + strings.ToUpper(strings.ReplaceAll(s, "-", "_"))
+	for _, name := range uwsgiVariables {
 		if w, _ := c.Var(name); w != nil {
 			found := uwsgiSocket(name+"=", w)
 			if c.Program == "" {
@@ -267,6 +262,15 @@ func uwsgiRun(c *Command) []Listener {
 	}
 	return beside(out)
 }
+
+// The options and variables of uwsgiSockets.
+var uwsgiFlags, uwsgiVariables = func() (flags, variables []string) {
+	for _, s := range uwsgiSockets {
+		flags = append(flags, "--"+s)
+		variables = append(variables, "UWSGI_"+strings.ToUpper(strings.ReplaceAll(s, "-", "_")))
+	}
+	return append(flags, "-s"), variables
+}()
 
 // uwsgiSocket reads an address; options of https and http-socket follow after a comma. A word without colon is a path.
 func uwsgiSocket(prefix string, w *Word) []Listener {

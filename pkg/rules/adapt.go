@@ -2,6 +2,7 @@ package rules
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 
 	netutils "k8s.io/utils/net"
@@ -32,8 +33,22 @@ type container struct {
 
 var containerLists = []string{"initContainers", "containers", "ephemeralContainers"}
 
-// containers returns every container of the pod at path, in the order of the lists.
+// A podContainers is what containers found when the object had so many edits.
+type podContainers struct {
+	ops  int
+	pod  Path
+	list []container
+}
+
+// containers returns every container of the pod at path, in the order of the lists. Most rules ask, so the answer is kept.
 func containers(o *Object, pod Path) []container {
+	if o.containers == nil || o.containers.ops != len(o.ops) || !slices.Equal(o.containers.pod, pod) {
+		o.containers = &podContainers{len(o.ops), slices.Clone(pod), slices.Clip(readContainers(o, pod))}
+	}
+	return o.containers.list
+}
+
+func readContainers(o *Object, pod Path) []container {
 	var out []container
 	for _, list := range containerLists {
 		path := pod.With("spec", list)
@@ -75,6 +90,9 @@ func HasController(o *Object) bool {
 // ipFamily is the family of an address literal: "IPv4", "IPv6", or "" if it is none. An IPv4-mapped IPv6 address is
 // IPv4, and so is a literal with leading zeros, which the API server used to accept.
 func ipFamily(s string) string {
+	if !strings.ContainsAny(s, ".:") { // most texts, and to say why they are none costs more
+		return ""
+	}
 	if a, err := netip.ParseAddr(s); err == nil {
 		if a.Zone() != "" {
 			return "" // a zone has no meaning outside its node, the API server refuses it

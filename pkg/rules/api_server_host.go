@@ -46,7 +46,8 @@ func checkAPIServerHost(req *Request) []Finding {
 		if req.Subresource == "ephemeralcontainers" && (c.list != "ephemeralContainers" || stored[c.key()] != nil) {
 			continue // only an ephemeral container that is new may still be changed
 		}
-		if slices.ContainsFunc(envNames(c.obj), func(n string) bool { return slices.Contains(apiServerVars, n) }) {
+		env, _ := c.obj["env"].([]any)
+		if slices.ContainsFunc(env, func(e any) bool { return slices.Contains(apiServerVars, envName(e)) }) {
 			continue // a user who sets one of them owns all
 		}
 		path := c.path.With("env")

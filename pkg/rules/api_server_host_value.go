@@ -36,8 +36,9 @@ func checkAPIServerHostValue(req *Request) []Finding {
 	}
 	var out []Finding
 	for _, c := range containers(o, pod) {
-		for i, n := range envNames(c.obj) {
-			if n != name {
+		env, _ := c.obj["env"].([]any)
+		for i, variable := range env {
+			if envName(variable) != name {
 				continue
 			}
 			path := c.path.With("env", i, "value")

@@ -31,7 +31,7 @@ func clientIPv4() *Rule {
 
 // A clientSetting is one way to say it in a configuration text.
 type clientSetting struct {
-	gist   string         // every text that says it has this
+	gist   string         // every text that says it has this; it begins with a rare letter, by which it is searched
 	re     *regexp.Regexp // group 1 is the setting, the last group its value
 	fixed  bool           // there is one right answer:
 	repair string         // what the value becomes
@@ -53,16 +53,16 @@ var clientSettings = sync.OnceValue(func() []clientSetting {
 	c := regexp.MustCompile
 	const field = `(?m)(?:^|[{,])[ \t-]*"?` // a field of YAML or JSON begins
 	return []clientSetting{
-		{gist: "ipv6=off", re: c(`(?m)(?:^|[;{}])[ \t]*(resolver\s[^;{}#]*)`), drop: "ipv6=off", fact: "resolves IPv4 addresses only", advice: `remove "ipv6=off"`},
+		{gist: "v6=off", re: c(`(?m)(?:^|[;{}])[ \t]*(resolver\s[^;{}#]*)`), drop: "ipv6=off", fact: "resolves IPv4 addresses only", advice: `remove "ipv6=off"`},
 		{gist: "V4_ONLY", re: c(field + `((?:dns_lookup_family|dnsLookupFamily)"?\s*:\s*"?(V4_ONLY))\b`), fixed: true, repair: "AUTO", fact: "resolves IPv4 addresses only", advice: `use AUTO`},
-		{gist: "dns-lookup-family", re: c(field + `(dns-lookup-family"?\s*:\s*"?(v4))\b`), fixed: true, repair: "auto", fact: "resolves IPv4 addresses only", advice: `use auto`},
-		{gist: "no-aaaa", re: c(`(?m)^[ \t]*(options[ \t][^#;\n]*)`), drop: "no-aaaa", fact: "asks for no AAAA records", advice: `remove "no-aaaa"`},
-		{gist: "instance_enable_ipv6", re: c(field + `(instance_enable_ipv6"?\s*:\s*"?(false))\b`), fixed: true, repair: "true", fact: "registers IPv4 addresses only in the ring", advice: "use true"},
-		{gist: "enable_inet6", re: c(field + `(enable_inet6"?\s*:\s*"?(false))\b`), fixed: true, repair: "true", fact: "registers IPv4 addresses only in the ring", advice: "use true"},
+		{gist: "-lookup-family", re: c(field + `(dns-lookup-family"?\s*:\s*"?(v4))\b`), fixed: true, repair: "auto", fact: "resolves IPv4 addresses only", advice: `use auto`},
+		{gist: "-aaaa", re: c(`(?m)^[ \t]*(options[ \t][^#;\n]*)`), drop: "no-aaaa", fact: "asks for no AAAA records", advice: `remove "no-aaaa"`},
+		{gist: "_enable_ipv6", re: c(field + `(instance_enable_ipv6"?\s*:\s*"?(false))\b`), fixed: true, repair: "true", fact: "registers IPv4 addresses only in the ring", advice: "use true"},
+		{gist: "_inet6", re: c(field + `(enable_inet6"?\s*:\s*"?(false))\b`), fixed: true, repair: "true", fact: "registers IPv4 addresses only in the ring", advice: "use true"},
 		{gist: "announce-ip", re: c(`(?m)^[ \t]*(?:replica-|slave-|cluster-|sentinel[ \t]+)announce-ip[ \t]+"?([0-9.]+)`), ipv4: true, fact: announces, advice: nameOrIPv6},
 		{gist: "sentinel", re: c(`(?m)^[ \t]*sentinel[ \t]+monitor[ \t]+\S+[ \t]+"?([0-9.]+)`), ipv4: true, fact: "is the master that Sentinel dials, no pod reaches it", advice: "give a DNS name or an IPv6 address"},
-		{gist: "advertised.listeners", re: c(`(?m)^[ \t]*advertised\.listeners[ \t]*[=:][ \t]*([^\n]*)`), ipv4: true, fact: announces, advice: nameOrIPv6},
-		{gist: "advertise_addr", re: c(`\badvertise_addr(?:_wan)?"?\s*[=:]\s*"([0-9.]+)"`), ipv4: true, fact: announces, advice: nameOrIPv6},
+		{gist: ".listeners", re: c(`(?m)^[ \t]*advertised\.listeners[ \t]*[=:][ \t]*([^\n]*)`), ipv4: true, fact: announces, advice: nameOrIPv6},
+		{gist: "vertise_addr", re: c(`\badvertise_addr(?:_wan)?"?\s*[=:]\s*"([0-9.]+)"`), ipv4: true, fact: announces, advice: nameOrIPv6},
 		{gist: "-client-urls", re: c(`(?m)^[ \t]*advertise-client-urls[ \t]*:[ \t]*([^\n#]*)`), ipv4: true, fact: announces, advice: nameOrIPv6},
 		{gist: "-peer-urls", re: c(`(?m)^[ \t]*initial-advertise-peer-urls[ \t]*:[ \t]*([^\n#]*)`), ipv4: true, fact: announces, advice: nameOrIPv6},
 	}
@@ -123,11 +123,8 @@ func clientTexts(o *Object) []Finding {
 	data := o.Map("data")
 	for _, key := range sortedKeys(data) {
 		text, _ := data[key].(string)
-		if prose(key) {
-			continue
-		}
 		faults := clientFaults(text)
-		if len(faults) == 0 {
+		if len(faults) == 0 || prose(key) {
 			continue
 		}
 		path := Path{"data", key}
@@ -268,7 +265,7 @@ func ipv4In(text string) string {
 // ringFaults: Loki, Mimir and Tempo with a ring over memberlist, without the setting that lets an instance register its IPv6
 // address; false is the default.
 func ringFaults(text string) []clientFault {
-	if !strings.Contains(text, "join_members:") || strings.Contains(text, "{{") {
+	if !strings.Contains(text, "_members:") || !strings.Contains(text, "join_members:") || strings.Contains(text, "{{") {
 		return nil
 	}
 	for _, says := range []string{"instance_enable_ipv6", "enable_inet6", "instance_addr"} {
@@ -285,7 +282,7 @@ func ringFaults(text string) []clientFault {
 
 // blackboxFaults: modules of the blackbox exporter that probe over IPv4 and nothing else.
 func blackboxFaults(text string) []clientFault {
-	if !strings.Contains(text, "ip_protocol_fallback") || len(text) > 1<<18 {
+	if !strings.Contains(text, "_protocol_fallback") || len(text) > 1<<18 {
 		return nil
 	}
 	var file struct {
@@ -333,6 +330,9 @@ func clientArguments(c container) []Finding {
 		words, _ := c.obj[list].([]any)
 		for i, w := range words {
 			word, _ := w.(string)
+			if !slices.ContainsFunc(announcingFlags(), func(flag string) bool { return strings.Contains(word, flag) }) {
+				continue
+			}
 			fields := strings.Fields(word) // a shell's script is one word
 			for j, field := range fields {
 				if !strings.HasPrefix(field, "-") {
@@ -368,7 +368,7 @@ func clientVariables(c container) []Finding {
 		variable, _ := e.(map[string]any)
 		name, _ := variable["name"].(string)
 		value, _ := variable["value"].(string)
-		if value == "" {
+		if value == "" || name != "RES_OPTIONS" && name != "KONG_DNS_ORDER" && !slices.Contains(announcingVariables(), name) {
 			continue
 		}
 		path := c.path.With("env", i, "value")
@@ -391,14 +391,12 @@ func clientVariables(c container) []Finding {
 			fixed := strings.Join(slices.Insert(order, a, "AAAA"), ",")
 			f.Message = fmt.Sprintf("%s asks for no AAAA records; use %q", quote(value), cut(clean(fixed), 60))
 			f.Fix = func(o *Object) { o.Set(path, fixed) }
-		case slices.Contains(announcingVariables(), name):
+		default:
 			address := ipv4In(value)
 			if address == "" {
 				continue
 			}
 			f.Message = fmt.Sprintf("%s %s; %s", quote(address), announces, nameOrIPv6)
-		default:
-			continue
 		}
 		out = append(out, f)
 	}

@@ -35,7 +35,7 @@ func checkDNSCorefile(req *Request) []Finding {
 	for _, key := range sortedKeys(data) {
 		override := strings.HasSuffix(key, ".override")
 		text, _ := data[key].(string)
-		if !override && !strings.HasSuffix(key, ".server") && !strings.Contains(strings.ToLower(key), "corefile") || !strings.Contains(text, "forward") {
+		if !strings.Contains(text, "forward") || !override && !strings.HasSuffix(key, ".server") && !strings.Contains(strings.ToLower(key), "corefile") {
 			continue
 		}
 		path := Path{"data", key}

@@ -45,13 +45,20 @@ func checkEnvIPv4Literal(req *Request) []Finding {
 		if image, _ := c.obj["image"].(string); strings.Contains(image, "klipper-lb") {
 			continue // ingress-ipv4 says so of its Service
 		}
-		judge := func(path Path, name, text string) {
+		judge := func(list string, i int, name, text string) {
 			text = text[:min(len(text), maxLiteralText)]
-			if strings.Count(text, ".") < 3 || namedElse.MatchString(name) {
+			if !mayHoldIPv4(text) || namedElse.MatchString(name) {
 				return
 			}
 			literal, at := dialledIPv4(name, text)
-			if literal == "" || isListener(o, path) {
+			if literal == "" {
+				return
+			}
+			path := c.path.With(list, i)
+			if list == "env" {
+				path = append(path, "value")
+			}
+			if isListener(o, path) {
 				return
 			}
 			f := Finding{Path: path, Subject: c.name, Value: literal}
@@ -65,7 +72,7 @@ func checkEnvIPv4Literal(req *Request) []Finding {
 		for i, e := range env {
 			variable, _ := e.(map[string]any)
 			if text, ok := variable["value"].(string); ok {
-				judge(c.path.With("env", i, "value"), envName(e), text)
+				judge("env", i, envName(e), text)
 			}
 		}
 		for _, list := range []string{"command", "args"} {
@@ -77,7 +84,7 @@ func checkEnvIPv4Literal(req *Request) []Finding {
 				if flag, value, ok := strings.Cut(text, "="); ok && strings.HasPrefix(flag, "-") && !strings.ContainsAny(flag, " \n") {
 					name, text = flag, value
 				}
-				judge(c.path.With(list, i), name, text)
+				judge(list, i, name, text)
 				if before = ""; strings.HasPrefix(text, "-") {
 					before = text
 				}
@@ -86,6 +93,19 @@ func checkEnvIPv4Literal(req *Request) []Finding {
 	}
 	return out
 }
+
+// mayHoldIPv4: there are as many dots between digits as an address has.
+func mayHoldIPv4(text string) bool {
+	dots := 0
+	for i := 1; i+1 < len(text); i++ {
+		if text[i] == '.' && isDigit(text[i-1]) && isDigit(text[i+1]) {
+			dots++
+		}
+	}
+	return dots >= 3
+}
+
+func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 
 // dialledIPv4 returns the first IPv4 literal of a text that a program dials, and its offset.
 func dialledIPv4(name, text string) (literal string, at int) {

@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -29,6 +30,9 @@ func checkHostPortIPv4(req *Request) []Finding {
 	}
 	hostNetwork := o.Bool(pod.With("spec", "hostNetwork")...)
 	all := hostPorts(o, pod, hostNetwork)
+	if !slices.ContainsFunc(all, func(p hostPort) bool { return ipFamily(p.hostIP) == "IPv4" }) {
+		return nil
+	}
 	// Where another entry publishes the same port on IPv6 or on any address, an IPv4 one is only half of a dual-stack pair, and
 	// without hostIP it could be a duplicate, which the API server refuses.
 	reachable := map[string]bool{}
@@ -38,22 +42,22 @@ func checkHostPortIPv4(req *Request) []Finding {
 		}
 	}
 	// Once a wildcard is cleared it publishes the port for every other entry.
-	wildcard := map[string]Path{}
-	for _, p := range all {
+	wildcard := map[string]int{}
+	for i, p := range all {
 		if _, ok := wildcard[p.key()]; !ok && ipFamily(p.hostIP) == "IPv4" && isUnspecified(p.hostIP) {
-			wildcard[p.key()] = p.path
+			wildcard[p.key()] = i
 		}
 	}
 	cleared := clearedBefore(req)
 	var out []Finding
-	for _, p := range all {
+	for i, p := range all {
 		if ipFamily(p.hostIP) != "IPv4" || reachable[p.key()] {
 			continue
 		}
-		if first, ok := wildcard[p.key()]; ok && !slices.Equal(first, p.path) {
+		if first, ok := wildcard[p.key()]; ok && first != i {
 			continue
 		}
-		path := p.path.With("hostIP")
+		path := p.at.With("ports", p.i, "hostIP")
 		f := Finding{Path: path, Subject: p.key(), Value: p.hostIP}
 		switch {
 		case hostNetwork:
@@ -91,7 +95,8 @@ func clearedBefore(req *Request) map[string]bool {
 }
 
 type hostPort struct {
-	path                        Path
+	at                          Path // of the container
+	i                           int
 	container, hostIP, protocol string
 	number                      int64
 }
@@ -103,22 +108,19 @@ func (p hostPort) key() string { return strconv.FormatInt(p.number, 10) + "/" + 
 func hostPorts(o *Object, pod Path, hostNetwork bool) []hostPort {
 	var out []hostPort
 	for _, c := range containers(o, pod) {
-		for i := range o.List(c.path.With("ports")...) {
-			path := c.path.With("ports", i)
-			v, _ := o.Get(path.With("hostPort")...)
-			number, _ := integer(v)
+		ports, _ := c.obj["ports"].([]any)
+		for i, port := range ports {
+			port, _ := port.(map[string]any)
+			number, _ := integer(port["hostPort"])
 			if number == 0 && hostNetwork {
-				v, _ = o.Get(path.With("containerPort")...)
-				number, _ = integer(v)
+				number, _ = integer(port["containerPort"])
 			}
 			if number == 0 {
 				continue
 			}
-			protocol := o.Str(path.With("protocol")...)
-			if protocol == "" {
-				protocol = "TCP"
-			}
-			out = append(out, hostPort{path, c.name, o.Str(path.With("hostIP")...), protocol, number})
+			protocol, _ := port["protocol"].(string)
+			hostIP, _ := port["hostIP"].(string)
+			out = append(out, hostPort{c.path, i, c.name, hostIP, cmp.Or(protocol, "TCP"), number})
 		}
 	}
 	return out

@@ -180,7 +180,7 @@ func checkServiceLB(o *Object) []Finding {
 		key := p.key() + p.hostIP
 		if seen[key] {
 			out = append(out, Finding{
-				Path: p.path.With("hostPort"), Subject: p.container, Value: p.key(), Refused: true,
+				Path: p.at.With("ports", p.i).With("hostPort"), Subject: p.container, Value: p.key(), Refused: true,
 				Message: quote(p.key()) + " is published twice, the API server refuses that; one hostPort serves both families",
 			})
 		}

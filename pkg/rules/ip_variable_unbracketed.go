@@ -189,11 +189,6 @@ func (e expansion) message(text string, from origin) string {
 	return fmt.Sprintf("%s %s; write %s", quote(now), fact, quote(withBrackets(now, []expansion{{start: 0, end: e.end - e.start}})))
 }
 
-// variableForm are $(NAME), ${NAME}, ${env:NAME} and $NAME; the last group is what follows.
-var variableForm = regexp.MustCompile(`^\$(?:\(([A-Za-z_][A-Za-z0-9_]*)\)|\{(?:env:)?([A-Za-z_][A-Za-z0-9_]*)\}|([A-Za-z_][A-Za-z0-9_]*))`)
-
-var digits = regexp.MustCompile(`^:[0-9]{1,5}\b`)
-
 // maxExpansions of one text; beyond them nothing is said.
 const maxExpansions = 200
 
@@ -231,21 +226,51 @@ func expansions(text string) []expansion {
 	return nil
 }
 
+// variable reads $(NAME), ${NAME}, ${env:NAME} or $NAME at the start of a text; size is 0 where there is none.
 func variable(text string) (name string, size int) {
-	m := variableForm.FindStringSubmatch(text[:min(len(text), 256)])
-	if m == nil {
+	text = text[:min(len(text), 256)]
+	if len(text) < 2 || text[0] != '$' {
 		return "", 0
 	}
-	return m[1] + m[2] + m[3], len(m[0])
+	start, end := 1, byte(0)
+	switch text[1] {
+	case '(':
+		start, end = 2, ')'
+	case '{':
+		start, end = 2, '}'
+		if strings.HasPrefix(text[2:], "env:") {
+			start += len("env:")
+		}
+	}
+	to := start
+	for to < len(text) && (isLetter(text[to]) || to > start && isDigit(text[to])) {
+		to++
+	}
+	switch {
+	case to == start:
+		return "", 0
+	case end == 0:
+		return text[start:to], to
+	case to == len(text) || text[to] != end:
+		return "", 0
+	}
+	return text[start:to], to + 1
 }
+
+// isLetter: c may begin a name of a variable.
+func isLetter(c byte) bool { return c == '_' || 'a' <= c|0x20 && c|0x20 <= 'z' }
 
 // portAfter is the length of ":port" at the start of a text: digits, or a variable that is called a port.
 func portAfter(text string) int {
 	if !strings.HasPrefix(text, ":") {
 		return 0
 	}
-	if m := digits.FindString(text[:min(len(text), 8)]); m != "" {
-		return len(m)
+	to := 1
+	for to < len(text) && to <= 5 && isDigit(text[to]) {
+		to++
+	}
+	if to > 1 && (to == len(text) || !isDigit(text[to]) && !isLetter(text[to])) {
+		return to
 	}
 	if name, size := variable(text[1:]); strings.Contains(strings.ToUpper(name), "PORT") {
 		return 1 + size
@@ -304,7 +329,7 @@ func unbracketedInData(req *Request) []Finding {
 	data := req.Object.Map("data")
 	for _, key := range sortedKeys(data) {
 		text, _ := data[key].(string)
-		if !strings.Contains(text, "$") || strings.Contains(key, "haproxy") { // HAProxy takes the last colon for the one before the port
+		if strings.IndexByte(text, '$') < 0 || strings.Contains(key, "haproxy") { // HAProxy takes the last colon for the one before the port
 			continue
 		}
 		path := Path{"data", key}

@@ -1,14 +1,12 @@
 package rules
 
 import (
-	"bytes"
-	"errors"
+	"cmp"
 	"fmt"
 	"reflect"
 
 	"gomodules.xyz/jsonpatch/v2"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/util/json"
 )
 
 // An Object is a Kubernetes object as generic JSON. Set, Insert and Remove change it and journal each change as one
@@ -18,23 +16,28 @@ type Object struct {
 	root map[string]any
 	ops  []jsonpatch.Operation
 
-	listening *listening // what rules about listeners share
-	embedding *embedding // the pods of a custom resource
+	listening  *listening     // what rules about listeners share
+	containers *podContainers // what rules about pods share
+	embedding  *embedding     // the pods of a custom resource
+	quoted     bool           // it was read, and had no field like those that yaml-unquoted-ipv6 looks for
 }
 
 // ParseObject decodes one JSON object. Integers keep their value up to 64 bits. It fails if raw is not a JSON object.
 func ParseObject(raw []byte) (*Object, error) {
-	if len(bytes.TrimSpace(raw)) == 0 {
-		return nil, errors.New("decode object: empty")
+	d := NewDecoder(raw)
+	defer d.Free()
+	v, err := d.Value()
+	if err == nil {
+		err = cmp.Or(d.End(), d.tooLarge)
 	}
-	var root map[string]any
-	if err := json.Unmarshal(raw, &root); err != nil {
+	if err != nil {
 		return nil, fmt.Errorf("decode object: %w", err)
 	}
-	if root == nil {
-		return nil, errors.New("decode object: null")
+	root, ok := v.(map[string]any)
+	if !ok {
+		return nil, fmt.Errorf("decode object: %T", v)
 	}
-	return &Object{root: root}, nil
+	return &Object{root: root, quoted: !d.unquoted}, nil
 }
 
 // NewObject wraps a tree as util/json decodes it: map[string]any, []any, string, int64, float64, bool and nil.
@@ -50,8 +53,9 @@ func (o *Object) Root() map[string]any { return o.root }
 func (o *Object) Patch() []jsonpatch.Operation { return o.ops }
 
 // Get returns the value at a path, and whether there is one. A null counts as absent, as it does for the API server.
-func (o *Object) Get(path ...any) (any, bool) {
-	var at any = o.root
+func (o *Object) Get(path ...any) (any, bool) { return lookup(o.root, path) }
+
+func lookup(at any, path []any) (any, bool) {
 	for _, e := range path {
 		switch key := e.(type) {
 		case string:

@@ -32,8 +32,7 @@ func (p Path) Pointer() string {
 // plainKey reports whether a key is written with a dot; every other one is quoted in brackets.
 func plainKey(s string) bool {
 	for i := range len(s) {
-		letter := s[i] == '_' || 'a' <= s[i]|0x20 && s[i]|0x20 <= 'z'
-		if !letter && (i == 0 || s[i] < '0' || s[i] > '9') {
+		if !isLetter(s[i]) && (i == 0 || !isDigit(s[i])) {
 			return false
 		}
 	}

@@ -37,11 +37,13 @@ func checkProbeHost(req *Request) []Finding {
 	var out []Finding
 	for _, c := range containers(o, pod) {
 		for _, at := range dialsByNode {
-			path := c.path.With(at...).With("host")
-			host := o.Str(path...)
+			action, _ := lookup(c.obj, at)
+			fields, _ := action.(map[string]any)
+			host, _ := fields["host"].(string)
 			if host == "" {
 				continue
 			}
+			path := c.path.With(at...).With("host")
 			f := Finding{Path: path, Subject: c.name, Value: host}
 			remove := func(o *Object) { o.Remove(path) }
 			switch {

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -43,12 +44,12 @@ func (c *testCase) file(name string) string {
 }
 
 // fresh returns the case's request on newly parsed objects.
-func (c *testCase) fresh(t *testing.T) *Request {
+func (c *testCase) fresh(t testing.TB) *Request {
 	t.Helper()
 	return c.with(t, c.raw)
 }
 
-func (c *testCase) with(t *testing.T, raw []byte) *Request {
+func (c *testCase) with(t testing.TB, raw []byte) *Request {
 	t.Helper()
 	req := c.req
 	req.Object = mustParse(t, raw)
@@ -87,7 +88,7 @@ func (c *testCase) findings(req *Request) []Finding {
 	return nil
 }
 
-func mustParse(t *testing.T, raw []byte) *Object {
+func mustParse(t testing.TB, raw []byte) *Object {
 	t.Helper()
 	o, err := ParseObject(raw)
 	if err != nil {
@@ -96,7 +97,7 @@ func mustParse(t *testing.T, raw []byte) *Object {
 	return o
 }
 
-func toJSON(t *testing.T, text string) []byte {
+func toJSON(t testing.TB, text string) []byte {
 	t.Helper()
 	raw, err := yaml.YAMLToJSON([]byte(text))
 	if err != nil {
@@ -105,7 +106,7 @@ func toJSON(t *testing.T, text string) []byte {
 	return raw
 }
 
-func loadCases(t *testing.T) []*testCase {
+func loadCases(t testing.TB) []*testCase {
 	t.Helper()
 	files, err := filepath.Glob("testdata/*/*.txtar")
 	if err != nil || len(files) == 0 {
@@ -389,6 +390,34 @@ func TestInactive(t *testing.T) {
 			if active, _ := NewSet(&p).Rules(c.fresh(t)); len(active) > 0 {
 				t.Errorf("families %v: %d rules are active on %s", families, len(active), c.name)
 			}
+		}
+	}
+}
+
+// BenchmarkCheck is one look of each rule at the case of its own that takes it longest.
+func BenchmarkCheck(b *testing.B) {
+	slowest, took := map[string]*testCase{}, map[string]time.Duration{}
+	for _, c := range loadCases(b) {
+		for range 5 {
+			req := c.fresh(b)
+			start := time.Now()
+			c.findings(req)
+			if d := time.Since(start); d > took[c.rule] {
+				slowest[c.rule], took[c.rule] = c, d
+			}
+		}
+	}
+	for _, id := range IDs() {
+		if c := slowest[id]; c != nil {
+			b.Run(id, func(b *testing.B) {
+				b.ReportAllocs()
+				req := c.fresh(b)
+				for b.Loop() {
+					again := *req
+					again.Object = req.Object.Copy() // nothing is known of it yet
+					c.findings(&again)
+				}
+			})
 		}
 	}
 }

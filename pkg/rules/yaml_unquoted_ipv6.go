@@ -21,7 +21,7 @@ func yamlUnquotedIPv6() *Rule {
 }
 
 func checkYAMLUnquotedIPv6(req *Request) []Finding {
-	if !hasUnquoted(req.Object.Root()) {
+	if req.Object.quoted || !hasUnquoted(req.Object.Root()) {
 		return nil
 	}
 	var out []Finding
