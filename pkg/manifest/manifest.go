@@ -52,7 +52,7 @@ type Document struct {
 	Column int    // 1-based, in characters
 	Source string // the template that rendered it: Helm's leading comment "# Source: chart/templates/x.yaml"; else ""
 	Object *rules.Object
-	JSON   []byte // the object as kubectl sends it
+	JSON   []byte // the object as kubectl sends it; only of Read
 
 	text   *text
 	prefix rules.Path // from the document to the object: items and its index, for an item of a List
@@ -132,7 +132,8 @@ type reader struct {
 	docs   []*Document
 	errs   []error
 	number int
-	binary bool // not a text
+	binary bool   // not a text
+	quick  *quick // for who needs no JSON
 }
 
 func (r *reader) fail(off int, err error) {
@@ -212,6 +213,13 @@ func (r *reader) document(start, end int, afterEnd bool) {
 	}
 	t := newText(r.src, start, end, false)
 	t.content = start + content
+	if r.quick != nil && len(t.bytes()) <= maxDocument && r.quick.parse(t.bytes()) {
+		if value, ok := r.quick.tree(); ok {
+			t.isQuick = true
+			r.addValue(t, value, nil, helm)
+			return
+		}
+	}
 	raw, err := r.yaml(t)
 	switch {
 	case err == nil:
@@ -306,6 +314,11 @@ func (r *reader) add(t *text, raw []byte, helm string) {
 	if len(strict) > 0 {
 		r.duplicate(t)
 	}
+	r.addValue(t, value, raw, helm)
+}
+
+// addValue records the objects of one value; raw is nil where no JSON is needed.
+func (r *reader) addValue(t *text, value any, raw []byte, helm string) {
 	if value == nil {
 		return
 	}
@@ -352,9 +365,12 @@ func (r *reader) add(t *text, raw []byte, helm string) {
 			fail(fmt.Errorf("item %d of the %s is a list itself, which kubectl refuses; move its items up", i+1, kind))
 			continue
 		}
-		if d.JSON, err = json.Marshal(obj); err != nil {
-			fail(fmt.Errorf("encode item %d: %w", i+1, err))
-			continue
+		if raw != nil {
+			var err error
+			if d.JSON, err = json.Marshal(obj); err != nil {
+				fail(fmt.Errorf("encode item %d: %w", i+1, err))
+				continue
+			}
 		}
 		d.Object = rules.NewObject(obj)
 		r.docs = append(r.docs, &d)

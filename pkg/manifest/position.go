@@ -184,6 +184,7 @@ type text struct {
 	start, end int // offsets in the file
 	content    int // offset of the first content
 	isJSON     bool
+	isQuick    bool // the quick parser takes it
 	lines      func() []int
 	parsed     func() (*yaml.Node, error)
 }
@@ -212,6 +213,12 @@ func (t *text) parse() (n *yaml.Node, err error) {
 	}()
 	if t.isJSON { // the YAML parser refuses tabs and \ud83d\ude00
 		return parseJSON(t.bytes(), t.lines())
+	}
+	if t.isQuick {
+		var q quick
+		if q.parse(t.bytes()) {
+			return q.node(), nil
+		}
 	}
 	var doc yaml.Node
 	if err := yaml.Unmarshal(t.bytes(), &doc); err != nil {

@@ -26,13 +26,14 @@ func Scan(file string, r io.Reader) iter.Seq2[*Document, error] {
 	return func(yield func(*Document, error) bool) {
 		c := chunker{in: bufio.NewReaderSize(transform.NewReader(r, unicode.BOMOverride(transform.Nop)), 1<<16)}
 		number, line := 0, 0
+		var q quick
 		for {
 			data, err := c.next()
 			if err != nil && err != io.EOF {
 				yield(nil, &Error{File: file, Err: fmt.Errorf("read: %w", err)})
 				return
 			}
-			rd := &reader{src: &source{file: file, data: data, first: line}, number: number}
+			rd := &reader{src: &source{file: file, data: data, first: line}, number: number, quick: &q}
 			rd.chunk(&c)
 			number, line = rd.number, line+c.lines
 			for _, e := range rd.errs {
