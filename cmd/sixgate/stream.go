@@ -6,12 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"os"
 
 	"github.com/sixgate/sixgate/pkg/manifest"
 )
 
-// keepBytes is how much input is kept decoded, at about 15 times its size. What is larger is read and decoded twice.
+// keepBytes is how much of a stream that can be read only once is kept in memory.
 const keepBytes = 2 << 20
 
 // A source is one stream of manifests.
@@ -21,73 +22,85 @@ type source struct {
 	open func() (io.ReadCloser, error)
 
 	failed bool // to open
+	later  later
 }
 
-// each visits every object of the input, one at a time, in the order of the sources. What cannot be read is noted the first time. It
-// ends early only when ctx does.
-func (in *input) each(ctx context.Context, visit func(*manifest.Document)) error {
-	if in.kept {
-		for _, doc := range in.docs {
-			visit(doc)
-		}
-		return nil
+// later is what is read a second time.
+type later struct {
+	parts map[int]int     // of the stream, each with the number of documents before it
+	items map[[2]int]bool // objects by document and item
+}
+
+func (l *later) add(doc *manifest.Document) {
+	if l.parts == nil {
+		l.parts, l.items = map[int]int{}, map[[2]int]bool{}
 	}
-	again := in.passes > 0
-	in.passes++
-	var total int64
+	index, before := doc.Part()
+	l.parts[index] = before
+	l.items[[2]int{doc.Number, doc.Item}] = true
+}
+
+// each visits every object of the input, in the order of the sources, and notes what cannot be read. It ends early only when ctx does.
+func (in *input) each(ctx context.Context, visit func(*source, *manifest.Document)) error {
 	for i := range in.sources {
 		s := &in.sources[i]
-		if s.failed {
-			continue
-		}
-		fail := func(err error) {
-			if !again {
+		err := in.read(ctx, s, manifest.Scan, func(doc *manifest.Document, err error) {
+			if err != nil {
 				in.fail(s.name, err)
+				return
 			}
+			in.objects++
+			visit(s, doc)
+		})
+		if err != nil {
+			return err
 		}
-		f, err := s.open()
-		if err != nil { // also the second time: its objects are not judged
-			s.failed = true
-			in.fail(s.name, err)
-			continue
-		}
-		if !again {
+		if !s.failed {
 			in.files++
 		}
-		before := total
-		counted := counter{&interruptible{ctx, f}, func(n int) {
-			total += int64(n)
-			in.progress.add(n)
-		}}
-		for doc, err := range manifest.Scan(s.name, counted) {
-			if ctx.Err() != nil {
-				break
-			}
-			if err != nil {
-				fail(err)
-				continue
-			}
-			if !again {
-				in.objects++
-				if total <= keepBytes {
-					in.docs = append(in.docs, doc)
-				} else {
-					in.docs = nil
-				}
-			}
-			visit(doc)
+	}
+	return nil
+}
+
+// again visits the objects that were put off.
+func (in *input) again(ctx context.Context, visit func(*manifest.Document)) error {
+	for i := range in.sources {
+		s := &in.sources[i]
+		if len(s.later.parts) == 0 {
+			continue
 		}
-		f.Close()
-		if ctx.Err() != nil {
-			return errors.New("interrupted")
+		rescan := func(file string, r io.Reader) iter.Seq2[*manifest.Document, error] {
+			return manifest.Rescan(file, r, s.later.parts)
 		}
-		if s.size == 0 {
-			s.size = total - before
+		err := in.read(ctx, s, rescan, func(doc *manifest.Document, err error) {
+			if err == nil && s.later.items[[2]int{doc.Number, doc.Item}] { // errors are known
+				visit(doc)
+			}
+		})
+		if err != nil {
+			return err
 		}
 	}
-	in.kept = !again && total <= keepBytes
-	if !in.kept {
-		in.docs = nil
+	return nil
+}
+
+// read reads one source. That it cannot be opened is noted, also the second time: its objects are not judged.
+func (in *input) read(ctx context.Context, s *source, scan func(string, io.Reader) iter.Seq2[*manifest.Document, error], visit func(*manifest.Document, error)) error {
+	f, err := s.open()
+	if err != nil {
+		s.failed = true
+		in.fail(s.name, err)
+		return nil
+	}
+	defer f.Close()
+	for doc, err := range scan(s.name, counter{&interruptible{ctx, f}, in.progress.add}) {
+		if ctx.Err() != nil {
+			break
+		}
+		visit(doc, err)
+	}
+	if ctx.Err() != nil {
+		return errors.New("interrupted")
 	}
 	return nil
 }
@@ -111,7 +124,7 @@ func (in *input) load(ctx context.Context) error {
 			in.fail(s.name, err)
 		}
 	}
-	in.objects, in.kept = len(in.docs), true
+	in.objects = len(in.docs)
 	return nil
 }
 

@@ -54,6 +54,9 @@ type Document struct {
 	Object *rules.Object
 	JSON   []byte // the object as kubectl sends it; only of Read
 
+	part, before int // of the stream, and documents before it
+	size         int
+
 	text   *text
 	prefix rules.Path // from the document to the object: items and its index, for an item of a List
 }
@@ -132,8 +135,12 @@ type reader struct {
 	docs   []*Document
 	errs   []error
 	number int
-	binary bool   // not a text
-	quick  *quick // for who needs no JSON
+
+	// Of Scan.
+	part                int  // of the stream
+	tooLarge, continued bool // as the chunker says
+	binary              bool // not a text
+	quick               *quick
 }
 
 func (r *reader) fail(off int, err error) {
@@ -336,12 +343,13 @@ func (r *reader) addValue(t *text, value any, raw []byte, helm string) {
 	items, isArray := root["items"].([]any)
 	if !strings.HasSuffix(kind, "List") || !isArray && (kind != "List" || apiVersion != "v1") {
 		doc.Line, doc.Column = r.src.place(t.content)
-		doc.Object, doc.JSON = rules.NewObject(root), raw
+		doc.Object, doc.JSON, doc.size = rules.NewObject(root), raw, t.end-t.start
 		r.docs = append(r.docs, &doc)
 		return
 	}
 	for i, item := range items {
 		d := doc
+		d.size = (t.end - t.start) / len(items)
 		d.Item, d.prefix = i+1, rules.Path{"items", i}
 		line, column := d.Position(nil)
 		d.Line, d.Column = line, column

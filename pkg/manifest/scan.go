@@ -10,6 +10,8 @@ import (
 
 	"golang.org/x/text/encoding/unicode"
 	"golang.org/x/text/transform"
+
+	"github.com/sixgate/sixgate/pkg/order"
 )
 
 // ErrBinary says that an input is no text.
@@ -18,35 +20,111 @@ var ErrBinary = errors.New("not a text file; leave it out, or convert it")
 // minCut is how much of a stream of JSON values is read before it is cut between two of them.
 const minCut = 1 << 20
 
-// Scan reads a stream as Read does, and holds one document at a time: an input may be larger than memory. It yields each object
-// or error in the order of the file. What Read gives one error for costs only its document: text that is not UTF-8, and a document
-// of more than 16 MiB. A document with a zero byte ends the scan with ErrBinary. UTF-16 with a byte order mark is decoded, as
-// kubectl decodes it.
-func Scan(file string, r io.Reader) iter.Seq2[*Document, error] {
+// Scan reads a stream as Read does, and holds some documents at a time, 16 MiB or one that is larger: an input may be larger than
+// memory. It yields each object or error in the order of the file; documents are decoded on all cores. What Read gives one error for
+// costs only its document: text that is not UTF-8, and a document of more than 16 MiB. A document with a zero byte ends the scan
+// with ErrBinary. UTF-16 with a byte order mark is decoded, as kubectl decodes it.
+func Scan(file string, r io.Reader) iter.Seq2[*Document, error] { return scanParts(file, r, nil) }
+
+// Rescan reads a stream a second time, and only the parts that are asked for: what Document.Part gave for objects of Scan.
+func Rescan(file string, r io.Reader, parts map[int]int) iter.Seq2[*Document, error] {
+	return scanParts(file, r, func(index int) (int, bool) {
+		before, ok := parts[index]
+		return before, ok
+	})
+}
+
+// Part is the part of the stream that an object of Scan was read with, counted from 0, and how many documents are before that part.
+func (d *Document) Part() (index, before int) { return d.part, d.before }
+
+// Size is how many bytes of the file the object takes, more or less.
+func (d *Document) Size() int { return d.size }
+
+// batchSize is how many bytes are decoded by one task.
+const batchSize = 1 << 16
+
+// scanParts reads all parts, or those that are wanted, which come with the number of documents before them.
+func scanParts(file string, r io.Reader, wanted func(index int) (before int, ok bool)) iter.Seq2[*Document, error] {
 	return func(yield func(*Document, error) bool) {
 		c := chunker{in: bufio.NewReaderSize(transform.NewReader(r, unicode.BOMOverride(transform.Nop)), 1<<16)}
-		number, line := 0, 0
-		var q quick
-		for {
-			data, err := c.next()
-			if err != nil && err != io.EOF {
-				yield(nil, &Error{File: file, Err: fmt.Errorf("read: %w", err)})
+		var (
+			tasks   order.Queue[[]*reader]
+			running []int // bytes of each task
+			inTasks int
+			batch   []*reader
+			size    int
+			number  int
+		)
+		start := func() {
+			if len(batch) == 0 {
 				return
 			}
-			rd := &reader{src: &source{file: file, data: data, first: line}, number: number, quick: &q}
-			rd.chunk(&c)
-			number, line = rd.number, line+c.lines
-			for _, e := range rd.errs {
-				if !yield(nil, e) {
+			running, inTasks = append(running, size), inTasks+size
+			readers := batch
+			tasks.Add(func() []*reader {
+				var q quick
+				for _, rd := range readers {
+					rd.quick = &q
+					rd.chunk()
+				}
+				return readers
+			})
+			batch, size = nil, 0
+		}
+		next := func() bool { // yields what the oldest task has read
+			inTasks, running = inTasks-running[0], running[1:]
+			for _, rd := range tasks.Next() {
+				before := number
+				if wanted != nil {
+					before, _ = wanted(rd.part)
+				}
+				number = before + rd.number
+				for _, e := range rd.errs {
+					if !yield(nil, e) {
+						return false
+					}
+				}
+				for _, d := range rd.docs {
+					d.Number += before
+					d.part, d.before = rd.part, before
+					if !yield(d, nil) {
+						return false
+					}
+				}
+				if rd.binary {
+					return false
+				}
+			}
+			return true
+		}
+		line := 0
+		for i := 0; ; i++ {
+			data, err := c.next()
+			failed := err != nil && err != io.EOF
+			ok := !failed
+			if ok && wanted != nil {
+				_, ok = wanted(i)
+			}
+			if ok {
+				batch = append(batch, &reader{
+					src:  &source{file: file, data: data, first: line},
+					part: i, tooLarge: c.tooLarge, continued: c.continued,
+				})
+				size += len(data)
+			}
+			line += c.lines
+			if size >= batchSize || err != nil {
+				start()
+			}
+			for tasks.Len() > 0 && (tasks.Full() || inTasks > maxDocument || err != nil) {
+				if !next() {
 					return
 				}
 			}
-			for _, d := range rd.docs {
-				if !yield(d, nil) {
-					return
-				}
+			if failed {
+				yield(nil, &Error{File: file, Err: fmt.Errorf("read: %w", err)})
 			}
-			if err == io.EOF || rd.binary {
+			if err != nil {
 				return
 			}
 		}
@@ -54,14 +132,14 @@ func Scan(file string, r io.Reader) iter.Seq2[*Document, error] {
 }
 
 // chunk reads what lies between two separators, or a part of a stream of JSON values.
-func (r *reader) chunk(c *chunker) {
+func (r *reader) chunk() {
 	data := r.src.data
 	if bytes.IndexByte(data, 0) >= 0 {
 		r.binary = true
 		r.errs = append(r.errs, &Error{File: r.src.file, Err: ErrBinary})
 		return
 	}
-	if c.tooLarge {
+	if r.tooLarge {
 		r.number++
 		if i := firstContent(separated(data)); i >= 0 {
 			r.fail(len(data)-len(separated(data))+i, errTooLarge)
@@ -78,7 +156,7 @@ func (r *reader) chunk(c *chunker) {
 	if len(data) > 0 && data[len(data)-1] != '\n' {
 		r.src.data, r.src.ended = append(data, '\n'), true // as in Read
 	}
-	if !c.continued {
+	if !r.continued {
 		r.split()
 	} else if firstContent(r.src.data) >= 0 {
 		_ = r.json(0, len(r.src.data), "", false) // an error is recorded, as it is not the first value

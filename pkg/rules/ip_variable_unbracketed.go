@@ -339,8 +339,8 @@ func unbracketedInData(req *Request) []Finding {
 // agree.
 func (req *Request) dataOrigin(name string) (from origin, sure bool) {
 	var users []mount
-	if req.Index != nil {
-		users = req.Index.mounts[req.Namespace+"/"+req.Object.Name()]
+	if x := req.others(); x != nil {
+		users = x.mounts[req.Namespace+"/"+req.Object.Name()]
 	}
 	if len(users) == 0 {
 		switch {
