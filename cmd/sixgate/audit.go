@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -328,14 +329,12 @@ func auditObject(r *report.Report, set *rules.Set, doc *manifest.Document, names
 		r.Summary.Excluded++
 		return true
 	}
-	type found struct {
-		rule     *rules.Active
-		findings []rules.Finding
-	}
-	var findings []found
+	found := map[*rules.Active][]rules.Finding{}
+	repaired := false // by the webhook
 	for _, rule := range active {
-		if f := rule.Findings(&req); len(f) > 0 {
-			findings = append(findings, found{rule, f})
+		if findings := rule.Findings(&req); len(findings) > 0 {
+			found[rule] = findings
+			repaired = repaired || rule.Repairs() && slices.ContainsFunc(findings, func(f rules.Finding) bool { return f.Fix != nil })
 		}
 	}
 	hides := make([]int, len(skipped))
@@ -353,9 +352,14 @@ func auditObject(r *report.Report, set *rules.Set, doc *manifest.Document, names
 
 	var mutated mutate.Result
 	outcome := report.Clean
-	if len(findings) > 0 || req.Asked { // else the webhook, which has the same rules and no index, finds nothing either
+	if req.Asked || len(found) > 0 { // the webhook has no index, and else the same rules
 		admission := req
-		admission.Object, admission.Audit, admission.Index = o.Copy(), false, nil
+		admission.Audit, admission.Index = false, nil
+		if req.Asked || repaired {
+			admission.Object = o.Copy()
+		} else {
+			admission.Known = found
+		}
 		mutated = mutate.Apply(set, &admission)
 		verdict := validate.Judge(set, &admission)
 		switch {
@@ -368,8 +372,8 @@ func auditObject(r *report.Report, set *rules.Set, doc *manifest.Document, names
 		}
 	}
 	unseen := set.Unseen(o.Group(), o.Kind()) // then it has the outcome of its findings
-	for _, found := range findings {
-		for _, f := range found.findings {
+	for _, rule := range active {
+		for _, f := range found[rule] {
 			if f.Level < rules.Warn {
 				continue
 			}
@@ -380,8 +384,8 @@ func auditObject(r *report.Report, set *rules.Set, doc *manifest.Document, names
 			}
 			by := report.Nobody
 			switch {
-			case f.Fix == nil || !found.rule.Mutate:
-			case found.rule.Repairs():
+			case f.Fix == nil || !rule.Mutate:
+			case rule.Repairs():
 				by = report.RepairsObject
 			default:
 				by = report.RepairsPods

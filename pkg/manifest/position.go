@@ -169,9 +169,14 @@ func (s *source) line(n int) []byte {
 
 // place is the 1-based line and column of an offset.
 func (s *source) place(off int) (line, column int) {
+	var start int
+	if s.starts == nil && off < stride { // most documents are asked for nothing but where they begin
+		line, start = bytes.Count(s.data[:off], []byte("\n"))+1, bytes.LastIndexByte(s.data[:off], '\n')+1
+		return s.first + line, utf8.RuneCount(bytes.TrimPrefix(s.data[start:off], []byte(bom))) + 1
+	}
 	starts := s.lines()
 	line = sort.SearchInts(starts, off+1)
-	start := starts[line-1]
+	start = starts[line-1]
 	if bytes.HasPrefix(s.data[start:off], []byte(bom)) {
 		start += len(bom)
 	}

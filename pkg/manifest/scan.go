@@ -46,7 +46,7 @@ const batchSize = 1 << 16
 // scanParts reads all parts, or those that are wanted, which come with the number of documents before them.
 func scanParts(file string, r io.Reader, wanted func(index int) (before int, ok bool)) iter.Seq2[*Document, error] {
 	return func(yield func(*Document, error) bool) {
-		c := chunker{in: bufio.NewReaderSize(transform.NewReader(r, unicode.BOMOverride(transform.Nop)), 1<<16)}
+		c := newChunker(r)
 		var (
 			tasks   order.Queue[[]*reader]
 			running []int // bytes of each task
@@ -178,8 +178,8 @@ func isSeparator(line []byte) bool {
 
 // A chunker cuts a stream in front of the lines that start with "---".
 type chunker struct {
-	in      *bufio.Reader
-	pending []byte // the separator of the next chunk, as far as it was read
+	in    *bufio.Reader
+	block []byte // empty, with room for the next chunks
 
 	lines     int  // of the last chunk
 	tooLarge  bool // it has more than maxDocument bytes; the rest was passed over
@@ -188,49 +188,82 @@ type chunker struct {
 	cut bool
 }
 
+const (
+	// blockSize is how much is read at once. A chunk that is small shares its memory with others.
+	blockSize  = 1 << 16
+	smallChunk = 1 << 12
+)
+
+func newChunker(r io.Reader) *chunker {
+	return &chunker{in: bufio.NewReaderSize(transform.NewReader(r, unicode.BOMOverride(transform.Nop)), blockSize)}
+}
+
 // next returns the next chunk, with io.EOF for the last one.
 func (c *chunker) next() ([]byte, error) {
 	c.continued, c.cut = c.cut, false
 	c.lines, c.tooLarge = 0, false
+	if cap(c.block) < smallChunk {
+		c.block = make([]byte, 0, blockSize)
+	}
+	data := c.block
+	done := func() []byte {
+		if cap(data) == cap(c.block) { // it has not grown out of it
+			c.block = data[len(data):]
+		}
+		return data[:len(data):len(data)]
+	}
 	var json jsonScan
-	var data []byte
 	start := true // of a line
-	add := func(part []byte) {
-		if start = part[len(part)-1] == '\n'; start {
-			c.lines++
-		}
-		limit := maxDocument
-		if json.values > 0 {
-			limit = maxFile // several documents, and no line end between them
-		}
-		if c.tooLarge = c.tooLarge || len(data)+len(part) > limit; c.tooLarge {
-			return
-		}
-		data = append(data, part...)
-		json.read(part, c.continued)
-	}
-	if len(c.pending) > 0 {
-		add(c.pending)
-		c.pending = nil
-	}
 	for {
-		part, err := c.in.ReadSlice('\n')
-		if len(part) > 0 && start && isSeparator(part) && (len(data) > 0 || c.lines > 0) {
-			c.pending = bytes.Clone(part)
-			return data, nil // an error of the reader comes again
+		if start {
+			head, _ := c.in.Peek(len(bom) + len("---")) // an error comes again
+			if isSeparator(head) && (len(data) > 0 || c.lines > 0) {
+				return done(), nil
+			}
 		}
+		part, err := c.part(json.state == 2)
 		if len(part) > 0 {
-			add(part)
+			c.lines += bytes.Count(part, []byte("\n"))
+			start = part[len(part)-1] == '\n'
+			limit := maxDocument
+			if json.values > 0 {
+				limit = maxFile // several documents, and no line end between them
+			}
+			if c.tooLarge = c.tooLarge || len(data)+len(part) > limit; !c.tooLarge {
+				data = append(data, part...)
+				json.read(part, c.continued)
+			}
 		}
 		switch {
 		case err == bufio.ErrBufferFull:
 		case err != nil:
-			return data, err
+			return done(), err
 		case len(data) >= minCut && json.between() && !c.tooLarge:
 			c.cut = true
-			return data, nil
+			return done(), nil
 		}
 	}
+}
+
+// part reads a line or a part of it; several: up to the next line that may be a separator.
+func (c *chunker) part(several bool) ([]byte, error) {
+	if !several {
+		return c.in.ReadSlice('\n')
+	}
+	if _, err := c.in.Peek(1); err != nil {
+		return nil, err
+	}
+	part, _ := c.in.Peek(c.in.Buffered())
+	if i := bytes.Index(part, []byte("\n---")); i >= 0 {
+		part = part[:i+1]
+	} else if i := bytes.LastIndexByte(part, '\n'); i >= 0 && i < len(part)-1 {
+		part = part[:i+1]
+	}
+	if i := bytes.Index(part, []byte("\n"+bom)); i >= 0 {
+		part = part[:i+1]
+	}
+	_, err := c.in.Discard(len(part))
+	return part, err
 }
 
 // A jsonScan knows where a JSON value ends. What looks like JSON and is not is never cut, or between two flow mappings.

@@ -93,6 +93,8 @@ type Request struct {
 	Audit       bool   // files are looked at, for a person: targets that are AuditOnly count too
 	// Asked is set by a rule that asks the Index: another one could give another answer.
 	Asked bool
+	// Known, where not nil, is what each rule says of this request, for who has asked all of them.
+	Known map[*Active][]Finding
 }
 
 // others is the Index, for every rule that asks it.
