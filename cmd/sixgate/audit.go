@@ -336,6 +336,9 @@ func auditObject(r *report.Report, set *rules.Set, doc *manifest.Document, names
 			found[rule] = findings
 			repaired = repaired || rule.Repairs() && slices.ContainsFunc(findings, func(f rules.Finding) bool { return f.Fix != nil })
 		}
+		if req.Asked && index == nil {
+			return false
+		}
 	}
 	hides := make([]int, len(skipped))
 	for i, s := range skipped {

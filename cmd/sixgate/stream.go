@@ -93,7 +93,7 @@ func (in *input) read(ctx context.Context, s *source, scan func(string, io.Reade
 		return nil
 	}
 	defer f.Close()
-	for doc, err := range scan(s.name, counter{&interruptible{ctx, f}, in.progress.add}) {
+	for doc, err := range scan(s.name, counter{&interruptible{ctx: ctx, Reader: f}, in.progress.add}) {
 		if ctx.Err() != nil {
 			break
 		}
@@ -114,7 +114,7 @@ func (in *input) load(ctx context.Context) error {
 			continue
 		}
 		in.files++
-		docs, errs := manifest.Read(s.name, counter{&interruptible{ctx, f}, in.progress.add})
+		docs, errs := manifest.Read(s.name, counter{&interruptible{ctx: ctx, Reader: f}, in.progress.add})
 		f.Close()
 		if ctx.Err() != nil {
 			return errors.New("interrupted")
@@ -143,6 +143,7 @@ func (c counter) Read(p []byte) (int, error) {
 type interruptible struct {
 	ctx context.Context
 	io.Reader
+	buf []byte
 }
 
 func (r *interruptible) Read(p []byte) (int, error) {
@@ -150,7 +151,10 @@ func (r *interruptible) Read(p []byte) (int, error) {
 		n   int
 		err error
 	}
-	buf := make([]byte, len(p)) // a read that is given up may still write to it
+	if len(r.buf) < len(p) {
+		r.buf = make([]byte, len(p))
+	}
+	buf := r.buf[:len(p)]
 	done := make(chan result, 1)
 	go func() {
 		n, err := r.Reader.Read(buf)
@@ -158,6 +162,7 @@ func (r *interruptible) Read(p []byte) (int, error) {
 	}()
 	select {
 	case <-r.ctx.Done():
+		r.buf = nil // the read that is given up may still write to it
 		return 0, r.ctx.Err()
 	case got := <-done:
 		return copy(p, buf[:got.n]), got.err
