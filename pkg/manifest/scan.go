@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"slices"
+	"sync"
 
 	"golang.org/x/text/encoding/unicode"
 	"golang.org/x/text/transform"
@@ -48,6 +50,7 @@ func scanParts(file string, r io.Reader, wanted func(index int) (before int, ok 
 	return func(yield func(*Document, error) bool) {
 		c := newChunker(r)
 		var (
+			parsers = sync.Pool{New: func() any { return &quick{} }} // their memory
 			tasks   order.Queue[[]*reader]
 			running []int // bytes of each task
 			inTasks int
@@ -62,9 +65,10 @@ func scanParts(file string, r io.Reader, wanted func(index int) (before int, ok 
 			running, inTasks = append(running, size), inTasks+size
 			readers := batch
 			tasks.Add(func() []*reader {
-				var q quick
+				q := parsers.Get().(*quick)
+				defer parsers.Put(q)
 				for _, rd := range readers {
-					rd.quick = &q
+					rd.quick = q
 					rd.chunk()
 				}
 				return readers
@@ -99,13 +103,13 @@ func scanParts(file string, r io.Reader, wanted func(index int) (before int, ok 
 		}
 		line := 0
 		for i := 0; ; i++ {
-			data, err := c.next()
-			failed := err != nil && err != io.EOF
-			ok := !failed
-			if ok && wanted != nil {
-				_, ok = wanted(i)
+			keep := true
+			if wanted != nil {
+				_, keep = wanted(i)
 			}
-			if ok {
+			data, err := c.next(keep)
+			failed := err != nil && err != io.EOF
+			if keep && !failed {
 				batch = append(batch, &reader{
 					src:  &source{file: file, data: data, first: line},
 					part: i, tooLarge: c.tooLarge, continued: c.continued,
@@ -198,8 +202,8 @@ func newChunker(r io.Reader) *chunker {
 	return &chunker{in: bufio.NewReaderSize(transform.NewReader(r, unicode.BOMOverride(transform.Nop)), blockSize)}
 }
 
-// next returns the next chunk, with io.EOF for the last one.
-func (c *chunker) next() ([]byte, error) {
+// next passes over the next chunk, and returns it if it is to be kept; with io.EOF for the last one.
+func (c *chunker) next(keep bool) ([]byte, error) {
 	c.continued, c.cut = c.cut, false
 	c.lines, c.tooLarge = 0, false
 	if cap(c.block) < smallChunk {
@@ -213,11 +217,12 @@ func (c *chunker) next() ([]byte, error) {
 		return data[:len(data):len(data)]
 	}
 	var json jsonScan
+	size := 0
 	start := true // of a line
 	for {
 		if start {
 			head, _ := c.in.Peek(len(bom) + len("---")) // an error comes again
-			if isSeparator(head) && (len(data) > 0 || c.lines > 0) {
+			if isSeparator(head) && size > 0 {
 				return done(), nil
 			}
 		}
@@ -229,8 +234,16 @@ func (c *chunker) next() ([]byte, error) {
 			if json.values > 0 {
 				limit = maxFile // several documents, and no line end between them
 			}
-			if c.tooLarge = c.tooLarge || len(data)+len(part) > limit; !c.tooLarge {
-				data = append(data, part...)
+			if size += len(part); size > limit {
+				c.tooLarge = true
+			}
+			if !c.tooLarge {
+				if len(data)+len(part) > cap(data) && keep {
+					data = slices.Grow(data, len(data)+len(part)) // doubled
+				}
+				if keep {
+					data = append(data, part...)
+				}
 				json.read(part, c.continued)
 			}
 		}
@@ -238,7 +251,7 @@ func (c *chunker) next() ([]byte, error) {
 		case err == bufio.ErrBufferFull:
 		case err != nil:
 			return done(), err
-		case len(data) >= minCut && json.between() && !c.tooLarge:
+		case size >= minCut && json.between() && !c.tooLarge:
 			c.cut = true
 			return done(), nil
 		}
