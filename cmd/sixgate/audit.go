@@ -208,10 +208,10 @@ func colored(when choice, w io.Writer) bool {
 }
 
 // audit judges all objects of an input. The report is not finished yet. What was read as a listener goes to readings. Who asks about
-// other objects is judged when all of them are known: few do, and only those are read again.
+// other objects is judged when all of them are known: few do, and only those are looked at again.
 func audit(ctx context.Context, r *report.Report, in *input, set *rules.Set, namespace string, readings io.Writer) error {
 	index := rules.NewIndex(nil, namespace)
-	j := judging{report: r, set: set, namespace: namespace, readings: readings}
+	j := judging{report: r, input: in, set: set, namespace: namespace, readings: readings}
 	err := in.each(ctx, func(s *source, doc *manifest.Document) {
 		index.Add(doc.Object)
 		j.add(s, doc)
@@ -230,6 +230,7 @@ func audit(ctx context.Context, r *report.Report, in *input, set *rules.Set, nam
 // A judging judges objects on all cores.
 type judging struct {
 	report    *report.Report
+	input     *input
 	set       *rules.Set
 	namespace string
 	index     *rules.Index // nil: not known yet
@@ -296,7 +297,7 @@ func (j *judging) next() {
 	j.inTasks, j.running = j.inTasks-j.running[0], j.running[1:]
 	j.report.Merge(out.part)
 	for _, b := range out.later {
-		b.source.later.add(b.doc)
+		j.input.putOff(b.source, b.doc)
 	}
 	_, _ = out.readings.WriteTo(j.readings) // for people, who see it where it fails
 }

@@ -59,6 +59,8 @@ type input struct {
 
 	kustomizations []*tree
 	notes          map[string]bool
+
+	putBytes int // of objects that are judged at the end
 }
 
 // list finds what there is to read: files, folders with all that is below them, and standard input for "-"; each once. The caller

@@ -15,6 +15,9 @@ import (
 // keepBytes is how much of a stream that can be read only once is kept in memory.
 const keepBytes = 2 << 20
 
+// keepDecoded is how much of the input is kept decoded, at about 15 times its size, so that most inputs are read once.
+const keepDecoded = 1 << 20
+
 // A source is one stream of manifests.
 type source struct {
 	name string // for reports
@@ -25,19 +28,25 @@ type source struct {
 	later  later
 }
 
-// later is what is read a second time.
+// later is what is judged at the end.
 type later struct {
-	parts map[int]int     // of the stream, each with the number of documents before it
-	items map[[2]int]bool // objects by document and item
+	docs  []*manifest.Document // that were kept; the others are read a second time:
+	parts map[int]int          // of the stream, each with the number of documents before it
+	items map[[2]int]bool      // objects by document and item
 }
 
-func (l *later) add(doc *manifest.Document) {
-	if l.parts == nil {
-		l.parts, l.items = map[int]int{}, map[[2]int]bool{}
+// putOff notes an object that is visited again.
+func (in *input) putOff(s *source, doc *manifest.Document) {
+	if in.putBytes += doc.Size(); in.putBytes <= keepDecoded {
+		s.later.docs = append(s.later.docs, doc)
+		return
+	}
+	if s.later.parts == nil {
+		s.later.parts, s.later.items = map[int]int{}, map[[2]int]bool{}
 	}
 	index, before := doc.Part()
-	l.parts[index] = before
-	l.items[[2]int{doc.Number, doc.Item}] = true
+	s.later.parts[index] = before
+	s.later.items[[2]int{doc.Number, doc.Item}] = true
 }
 
 // each visits every object of the input, in the order of the sources, and notes what cannot be read. It ends early only when ctx does.
@@ -66,6 +75,9 @@ func (in *input) each(ctx context.Context, visit func(*source, *manifest.Documen
 func (in *input) again(ctx context.Context, visit func(*manifest.Document)) error {
 	for i := range in.sources {
 		s := &in.sources[i]
+		for _, doc := range s.later.docs {
+			visit(doc)
+		}
 		if len(s.later.parts) == 0 {
 			continue
 		}

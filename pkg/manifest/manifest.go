@@ -18,6 +18,7 @@ import (
 	kjson "sigs.k8s.io/json"
 	sigsyaml "sigs.k8s.io/yaml"
 
+	"github.com/sixgate/sixgate/pkg/quickyaml"
 	"github.com/sixgate/sixgate/pkg/rules"
 )
 
@@ -140,7 +141,7 @@ type reader struct {
 	part                int  // of the stream
 	tooLarge, continued bool // as the chunker says
 	binary              bool // not a text
-	quick               *quick
+	quick               *quickyaml.Parser
 }
 
 func (r *reader) fail(off int, err error) {
@@ -220,8 +221,8 @@ func (r *reader) document(start, end int, afterEnd bool) {
 	}
 	t := newText(r.src, start, end, false)
 	t.content = start + content
-	if r.quick != nil && len(t.bytes()) <= maxDocument && r.quick.parse(t.bytes()) {
-		if value, ok := r.quick.tree(); ok {
+	if r.quick != nil && len(t.bytes()) <= maxDocument && r.quick.Parse(t.bytes()) {
+		if value, ok := r.quick.Tree(); ok {
 			t.isQuick = true
 			r.addValue(t, value, nil, helm)
 			return

@@ -18,6 +18,7 @@ import (
 	"go.yaml.in/yaml/v3"
 	sigsyaml "sigs.k8s.io/yaml"
 
+	"github.com/sixgate/sixgate/pkg/quickyaml"
 	"github.com/sixgate/sixgate/pkg/rules"
 )
 
@@ -220,9 +221,9 @@ func (t *text) parse() (n *yaml.Node, err error) {
 		return parseJSON(t.bytes(), t.lines())
 	}
 	if t.isQuick {
-		var q quick
-		if q.parse(t.bytes()) {
-			return q.node(), nil
+		var q quickyaml.Parser
+		if q.Parse(t.bytes()) {
+			return q.Node(), nil
 		}
 	}
 	var doc yaml.Node

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/text/transform"
 
 	"github.com/sixgate/sixgate/pkg/order"
+	"github.com/sixgate/sixgate/pkg/quickyaml"
 )
 
 // ErrBinary says that an input is no text.
@@ -50,7 +51,7 @@ func scanParts(file string, r io.Reader, wanted func(index int) (before int, ok 
 	return func(yield func(*Document, error) bool) {
 		c := newChunker(r)
 		var (
-			parsers = sync.Pool{New: func() any { return &quick{} }} // their memory
+			parsers = sync.Pool{New: func() any { return &quickyaml.Parser{} }} // their memory
 			tasks   order.Queue[[]*reader]
 			running []int // bytes of each task
 			inTasks int
@@ -65,7 +66,7 @@ func scanParts(file string, r io.Reader, wanted func(index int) (before int, ok 
 			running, inTasks = append(running, size), inTasks+size
 			readers := batch
 			tasks.Add(func() []*reader {
-				q := parsers.Get().(*quick)
+				q := parsers.Get().(*quickyaml.Parser)
 				defer parsers.Put(q)
 				for _, rd := range readers {
 					rd.quick = q

@@ -1,4 +1,8 @@
-package manifest
+// Package quickyaml reads the part of YAML that most manifests are written in, some twenty times as fast as the libraries, which stay
+// the judges: it gives the values and places that they give, or it declines. It declines everything that is wrong, so that all messages
+// are the libraries', and what is rare: several documents, anchors, aliases, tags, directives, complex keys, keys that are no strings,
+// tabs that are not inside a scalar, carriage returns and the other line ends of YAML 1.1, brackets or text as the whole document.
+package quickyaml
 
 import (
 	"bytes"
@@ -11,13 +15,10 @@ import (
 	sigsyaml "sigs.k8s.io/yaml"
 )
 
-// A quick parser reads the part of YAML that most manifests are written in, some twenty times as fast as the libraries, which stay
-// the judges: it gives the values and places that they give, or it declines. It declines everything that is wrong, so that all messages
-// are the libraries', and what is rare: anchors, aliases, tags, directives, complex keys, keys that are no strings, tabs that are
-// not inside a scalar, carriage returns and the other line ends of YAML 1.1.
-type quick struct {
+// A Parser keeps its memory from one document to the next. The zero Parser is ready.
+type Parser struct {
 	b     []byte // ends with a line end
-	nodes []quickNode
+	nodes []node
 	pos   int  // of the next byte
 	start int  // of the line that pos is in
 	line  int  // its number, from 1
@@ -27,8 +28,8 @@ type quick struct {
 	text  []byte // of a scalar that is not written as it is
 }
 
-// A quickNode is a node of the document; those below it follow it.
-type quickNode struct {
+// A node is one node of the document; those below it follow it.
+type node struct {
 	kind         yaml.Kind
 	style        yaml.Style
 	line, column int32
@@ -37,17 +38,18 @@ type quickNode struct {
 }
 
 const (
-	// quickDepth bounds the recursion; nothing that an API server takes is nested so deep.
-	quickDepth = 100
+	// maxDepth bounds the recursion; nothing that an API server takes is nested so deep.
+	maxDepth = 100
 	// maxKey is what the libraries take as a key without "? ", at most.
 	maxKey = 1000
 )
 
 var errDeclined = errors.New("not in the quick subset")
 
-// parse reads one document. It reports whether the nodes are those of the document.
-func (q *quick) parse(b []byte) (ok bool) {
-	*q = quick{b: b, nodes: q.nodes[:0], line: 1, text: q.text[:0]}
+// Parse reads one document, which is valid UTF-8 and ends with a line end. It reports whether it did: if so, Tree and Node give it,
+// until the next call.
+func (q *Parser) Parse(b []byte) (ok bool) {
+	*q = Parser{b: b, nodes: q.nodes[:0], line: 1, text: q.text[:0]}
 	defer func() {
 		if p := recover(); p != nil {
 			if p != errDeclined {
@@ -71,7 +73,17 @@ func (q *quick) parse(b []byte) (ok bool) {
 	return q.next < 0
 }
 
-func (q *quick) decline() { panic(errDeclined) }
+// Node returns the value of a text that is one document; nil where the libraries must be asked. It is nil for one that does not
+// end with a line end.
+func Node(text string) *yaml.Node {
+	var q Parser
+	if !utf8.ValidString(text) || !q.Parse([]byte(text)) {
+		return nil
+	}
+	return q.Node()
+}
+
+func (q *Parser) decline() { panic(errDeclined) }
 
 // onlyText reports whether a document has nothing that a YAML reader takes for a line end but \n, or refuses, and whether it is
 // more than ASCII. It is valid UTF-8.
@@ -94,7 +106,7 @@ func onlyText(b []byte) (wide, ok bool) {
 }
 
 // lines goes from the start of a line to the next one with content.
-func (q *quick) lines() {
+func (q *Parser) lines() {
 	for q.pos < len(q.b) {
 		i := q.pos
 		for q.b[i] == ' ' {
@@ -118,14 +130,14 @@ func (q *quick) lines() {
 }
 
 // newline goes from a line end to the start of the next line.
-func (q *quick) newline() {
+func (q *Parser) newline() {
 	q.pos++
 	q.start = q.pos
 	q.line++
 }
 
 // endLine goes from behind a value to the next line with content.
-func (q *quick) endLine() {
+func (q *Parser) endLine() {
 	i := q.pos
 	for q.b[i] == ' ' {
 		i++
@@ -142,28 +154,28 @@ func (q *quick) endLine() {
 }
 
 // add appends a node at an offset of the line.
-func (q *quick) add(kind yaml.Kind, style yaml.Style, at int, value string) int {
+func (q *Parser) add(kind yaml.Kind, style yaml.Style, at int, value string) int {
 	column := at - q.start
 	if q.wide {
 		column = utf8.RuneCount(q.b[q.start:at])
 	}
-	q.nodes = append(q.nodes, quickNode{kind: kind, style: style, line: int32(q.line), column: int32(column) + 1, value: value})
+	q.nodes = append(q.nodes, node{kind: kind, style: style, line: int32(q.line), column: int32(column) + 1, value: value})
 	return len(q.nodes) - 1
 }
 
-func (q *quick) enter() {
-	if q.depth++; q.depth > quickDepth {
+func (q *Parser) enter() {
+	if q.depth++; q.depth > maxDepth {
 		q.decline()
 	}
 }
 
 // dash reports whether an element of a block list starts here.
-func (q *quick) dash() bool {
+func (q *Parser) dash() bool {
 	return q.b[q.pos] == '-' && (q.b[q.pos+1] == ' ' || q.b[q.pos+1] == '\n')
 }
 
 // keyEnd is where the colon of the key is that starts here; -1 if it is none.
-func (q *quick) keyEnd() int {
+func (q *Parser) keyEnd() int {
 	b, i := q.b, q.pos
 	switch c := b[i]; c {
 	case '"', '\'':
@@ -197,7 +209,7 @@ func (q *quick) keyEnd() int {
 }
 
 // key reads a key whose colon is known.
-func (q *quick) key(end int) {
+func (q *Parser) key(end int) {
 	text := q.b[q.pos:end]
 	if len(text) == 0 || len(text) > maxKey {
 		q.decline()
@@ -224,7 +236,7 @@ func (q *quick) key(end int) {
 func indicator(c byte) bool { return strings.IndexByte("-?:,[]{}#&*!|>'\"%@`", c) >= 0 }
 
 // mapping reads a block mapping from its first key on, whose colon is known.
-func (q *quick) mapping(end int) {
+func (q *Parser) mapping(end int) {
 	q.enter()
 	column := q.pos - q.start
 	at := q.add(yaml.MappingNode, 0, q.pos, "")
@@ -246,7 +258,7 @@ func (q *quick) mapping(end int) {
 }
 
 // sequence reads a block list from its first dash on.
-func (q *quick) sequence() {
+func (q *Parser) sequence() {
 	q.enter()
 	column := q.pos - q.start
 	at := q.add(yaml.SequenceNode, 0, q.pos, "")
@@ -265,7 +277,7 @@ func (q *quick) sequence() {
 }
 
 // value reads what stands behind a colon or dash of a collection with a column.
-func (q *quick) value(column int, ofKey bool) {
+func (q *Parser) value(column int, ofKey bool) {
 	before := q.pos
 	for q.b[q.pos] == ' ' {
 		q.pos++
@@ -304,7 +316,7 @@ func (q *quick) value(column int, ofKey bool) {
 }
 
 // scalar reads a scalar or flow collection and goes to the next line with content; column is that of the collection around it.
-func (q *quick) scalar(column int) {
+func (q *Parser) scalar(column int) {
 	switch c := q.b[q.pos]; c {
 	case '|', '>':
 		q.block(column)
@@ -323,7 +335,7 @@ func (q *quick) scalar(column int) {
 }
 
 // plain reads a scalar without quotes. The lines that it goes on for are indented more than what is around it.
-func (q *quick) plain(column int) {
+func (q *Parser) plain(column int) {
 	end := q.plainEnd()
 	at := q.add(yaml.ScalarNode, 0, q.pos, "")
 	text := q.b[q.pos:end]
@@ -367,7 +379,7 @@ func (q *quick) plain(column int) {
 }
 
 // plainEnd is where the part of a plain scalar on this line ends.
-func (q *quick) plainEnd() int {
+func (q *Parser) plainEnd() int {
 	b, i := q.b, q.pos
 loop:
 	for ; ; i++ {
@@ -393,7 +405,7 @@ loop:
 }
 
 // fold appends what line ends between two parts of a scalar stand for.
-func (q *quick) fold(breaks int) {
+func (q *Parser) fold(breaks int) {
 	if breaks == 1 {
 		q.text = append(q.text, ' ')
 	}
@@ -403,7 +415,7 @@ func (q *quick) fold(breaks int) {
 }
 
 // quoted reads a scalar in quotes.
-func (q *quick) quoted(column int) {
+func (q *Parser) quoted(column int) {
 	b, quote := q.b, q.b[q.pos]
 	style := yaml.DoubleQuotedStyle
 	if quote == '\'' {
@@ -484,7 +496,7 @@ func (q *quick) quoted(column int) {
 }
 
 // block reads a literal or folded scalar, and goes to the next line with content.
-func (q *quick) block(column int) {
+func (q *Parser) block(column int) {
 	b := q.b
 	style, literal := yaml.FoldedStyle, b[q.pos] == '|'
 	if literal {
@@ -575,7 +587,7 @@ func (q *quick) block(column int) {
 }
 
 // flow reads a collection in brackets, or what is in one.
-func (q *quick) flow(column int) {
+func (q *Parser) flow(column int) {
 	switch q.b[q.pos] {
 	case '[':
 		q.flowItems(column, yaml.SequenceNode, ']')
@@ -588,7 +600,7 @@ func (q *quick) flow(column int) {
 	}
 }
 
-func (q *quick) flowItems(column int, kind yaml.Kind, closing byte) {
+func (q *Parser) flowItems(column int, kind yaml.Kind, closing byte) {
 	q.enter()
 	at := q.add(kind, yaml.FlowStyle, q.pos, "")
 	q.pos++
@@ -615,7 +627,7 @@ func (q *quick) flowItems(column int, kind yaml.Kind, closing byte) {
 	q.depth--
 }
 
-func (q *quick) flowKey(column int) {
+func (q *Parser) flowKey(column int) {
 	from, line, at := q.pos, q.line, len(q.nodes)
 	if c := q.b[from]; c == '"' || c == '\'' {
 		q.quoted(column)
@@ -630,7 +642,7 @@ func (q *quick) flowKey(column int) {
 }
 
 // space passes over white space between the parts of a flow collection.
-func (q *quick) space(column int) {
+func (q *Parser) space(column int) {
 	for {
 		switch q.b[q.pos] {
 		case ' ':
@@ -653,7 +665,7 @@ func (q *quick) space(column int) {
 }
 
 // flowPlain reads a scalar without quotes in a flow collection. It ends where nothing else can follow.
-func (q *quick) flowPlain() {
+func (q *Parser) flowPlain() {
 	b, i := q.b, q.pos
 	if c := b[i]; indicator(c) && (c != '-' || !flowSafe(b[i+1])) {
 		q.decline()
@@ -674,8 +686,9 @@ func flowSafe(c byte) bool {
 	return c >= utf8.RuneSelf || c > ' ' && strings.IndexByte(",[]{}:?#\"'&*!|>%@`", c) < 0
 }
 
-// tree is the value of the document as kjson decodes it; false if a key is given twice.
-func (q *quick) tree() (any, bool) {
+// Tree is the value of the document as kubectl reads it, by sigs.k8s.io/yaml and then sigs.k8s.io/json: map[string]any, []any, string,
+// int64, float64, bool and nil. False where that is an error, as a key is that is given twice.
+func (q *Parser) Tree() (any, bool) {
 	at, ok := 0, true
 	var value func() any
 	value = func() any {
@@ -709,8 +722,8 @@ func (q *quick) tree() (any, bool) {
 	return v, ok
 }
 
-// node is the document as the library parses it, without comments.
-func (q *quick) node() *yaml.Node {
+// Node is the document as go.yaml.in/yaml/v3 parses it, without comments.
+func (q *Parser) Node() *yaml.Node {
 	all := make([]yaml.Node, len(q.nodes))
 	at := 0
 	var build func() *yaml.Node
