@@ -1,12 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -16,6 +18,7 @@ import (
 
 	"github.com/sixgate/sixgate/pkg/manifest"
 	"github.com/sixgate/sixgate/pkg/mutate"
+	"github.com/sixgate/sixgate/pkg/order"
 	"github.com/sixgate/sixgate/pkg/report"
 	"github.com/sixgate/sixgate/pkg/rules"
 	"github.com/sixgate/sixgate/pkg/validate"
@@ -219,31 +222,117 @@ func colored(when choice, w io.Writer) bool {
 	return ok && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && term.IsTerminal(int(f.Fd()))
 }
 
-// audit judges all objects of an input. The report is not finished yet. What was read as a listener goes to readings.
+// audit judges all objects of an input. The report is not finished yet. What was read as a listener goes to readings. Who asks about
+// other objects is judged when all of them are known: few do, and only those are looked at again.
 func audit(ctx context.Context, r *report.Report, in *input, set *rules.Set, namespace string, readings io.Writer) error {
 	index := rules.NewIndex(nil, namespace)
-	if err := in.each(ctx, func(doc *manifest.Document) { index.Add(doc.Object) }); err != nil {
-		return err
-	}
-	err := in.each(ctx, func(doc *manifest.Document) {
-		auditObject(r, set, doc, namespace, index)
-		if readings != io.Discard {
-			writeReadings(readings, doc)
-		}
+	j := judging{report: r, input: in, set: set, namespace: namespace, readings: readings}
+	err := in.each(ctx, func(s *source, doc *manifest.Document) {
+		index.Add(doc.Object)
+		j.add(s, doc)
 	})
+	j.finish()
+	if err == nil {
+		j.index, j.readings = index, io.Discard
+		err = in.again(ctx, func(doc *manifest.Document) { j.add(nil, doc) })
+		j.finish()
+	}
 	r.Errors = append(r.Errors, in.errs...)
 	r.Summary.Files, r.Summary.Objects, r.Summary.NotObjects = in.files, in.objects, in.notObjects
 	return err
 }
 
-// auditObject adds to the report what the webhook would do with one object, which has no index, and the findings, which do.
-func auditObject(r *report.Report, set *rules.Set, doc *manifest.Document, namespace string, index *rules.Index) {
-	o := doc.Object
-	if !set.Judges(o) {
+// A judging judges objects on all cores.
+type judging struct {
+	report    *report.Report
+	input     *input
+	set       *rules.Set
+	namespace string
+	index     *rules.Index // nil: not known yet
+	readings  io.Writer
+
+	tasks   order.Queue[judged]
+	batch   []batched
+	size    int   // of the batch, in bytes of the input
+	running []int // the size of each task
+	inTasks int
+}
+
+type batched struct {
+	source *source
+	doc    *manifest.Document
+}
+
+// judged is what becomes of a batch.
+type judged struct {
+	part     *report.Report
+	later    []batched
+	readings bytes.Buffer
+}
+
+const (
+	// judgeSize is how many bytes of the input are judged by one task; maxJudged: by all at the same time, unless it is one object.
+	judgeSize = 1 << 16
+	maxJudged = 4 << 20
+)
+
+func (j *judging) add(s *source, doc *manifest.Document) {
+	j.batch = append(j.batch, batched{s, doc})
+	if j.size += doc.Size(); j.size >= judgeSize {
+		j.start()
+	}
+	for j.tasks.Full() || j.inTasks > maxJudged {
+		j.next()
+	}
+}
+
+func (j *judging) start() {
+	if len(j.batch) == 0 {
 		return
 	}
+	batch, index, out := j.batch, j.index, judged{part: j.report.Part()}
+	verbose := j.readings != io.Discard
+	j.tasks.Add(func() judged {
+		for _, b := range batch {
+			if !auditObject(out.part, j.set, b.doc, j.namespace, index) {
+				out.later = append(out.later, b)
+			}
+			if verbose {
+				writeReadings(&out.readings, b.doc)
+			}
+		}
+		return out
+	})
+	j.running, j.inTasks = append(j.running, j.size), j.inTasks+j.size
+	j.batch, j.size = nil, 0
+}
+
+func (j *judging) next() {
+	out := j.tasks.Next()
+	j.inTasks, j.running = j.inTasks-j.running[0], j.running[1:]
+	j.report.Merge(out.part)
+	for _, b := range out.later {
+		j.input.putOff(b.source, b.doc)
+	}
+	_, _ = out.readings.WriteTo(j.readings) // for people, who see it where it fails
+}
+
+func (j *judging) finish() {
+	j.start()
+	for j.tasks.Len() > 0 {
+		j.next()
+	}
+}
+
+// auditObject adds to the report what the webhook would do with one object, which has no index, and the findings, which do. Without
+// index it adds nothing and returns false where a rule asks for it.
+func auditObject(r *report.Report, set *rules.Set, doc *manifest.Document, namespace string, index *rules.Index) bool {
+	o := doc.Object
+	if !set.Judges(o) {
+		return true
+	}
 	shown := cmp.Or(o.Namespace(), namespace)
-	req := rules.Request{Operation: rules.Create, Namespace: shown, Object: o, Audit: true}
+	req := rules.Request{Operation: rules.Create, Namespace: shown, Object: o, Audit: true, Index: index}
 	switch {
 	case o.Group() == "" && o.Kind() == "Namespace":
 		// The API server puts the name of a Namespace into the request (apiserver, endpoints/handlers/create.go).
@@ -254,34 +343,56 @@ func auditObject(r *report.Report, set *rules.Set, doc *manifest.Document, names
 	active, skipped := set.Rules(&req)
 	if len(active)+len(skipped) == 0 {
 		r.Summary.Excluded++
-		return
+		return true
+	}
+	found := map[*rules.Active][]rules.Finding{}
+	repaired := false // by the webhook
+	for _, rule := range active {
+		if findings := rule.Findings(&req); len(findings) > 0 {
+			found[rule] = findings
+			repaired = repaired || rule.Repairs() && slices.ContainsFunc(findings, func(f rules.Finding) bool { return f.Fix != nil })
+		}
+		if req.Asked && index == nil {
+			return false
+		}
+	}
+	hides := make([]int, len(skipped))
+	for i, s := range skipped {
+		hides[i] = len(s.Active.Findings(&req))
+	}
+	if req.Asked && index == nil {
+		return false
 	}
 	at := report.Where(doc, shown)
 	r.SeeException(req.Namespace, o)
-	indexed := req
-	indexed.Index = index
-	for _, s := range skipped {
-		r.AddSkipped(at, s, len(s.Active.Findings(&indexed)))
+	for i, s := range skipped {
+		r.AddSkipped(at, s, hides[i])
 	}
 
-	admission := req
-	admission.Object, admission.Audit = o.Copy(), false
-	mutated := mutate.Apply(set, &admission)
-	verdict := validate.Judge(set, &admission)
+	var mutated mutate.Result
 	outcome := report.Clean
-	switch {
-	case len(verdict.Denied) > 0:
-		outcome = report.Denied
-	case len(mutated.Patch) > 0:
-		outcome = report.Changed
-	case len(mutated.Refused)+len(verdict.Warned) > 0:
-		outcome = report.Warned
+	if req.Asked || len(found) > 0 { // the webhook has no index, and else the same rules
+		admission := req
+		admission.Audit, admission.Index = false, nil
+		if req.Asked || repaired {
+			admission.Object = o.Copy()
+		} else {
+			admission.Known = found
+		}
+		mutated = mutate.Apply(set, &admission)
+		verdict := validate.Judge(set, &admission)
+		switch {
+		case len(verdict.Denied) > 0:
+			outcome = report.Denied
+		case len(mutated.Patch) > 0:
+			outcome = report.Changed
+		case len(mutated.Refused)+len(verdict.Warned) > 0:
+			outcome = report.Warned
+		}
 	}
 	unseen := set.Unseen(o) // then it has the outcome of its findings
-
-	req.Index = index
 	for _, rule := range active {
-		for _, f := range rule.Findings(&req) {
+		for _, f := range found[rule] {
 			if f.Level < rules.Warn {
 				continue
 			}
@@ -305,4 +416,5 @@ func auditObject(r *report.Report, set *rules.Set, doc *manifest.Document, names
 		}
 	}
 	r.AddObject(at, doc, outcome, mutated.Changed, mutated.Patch)
+	return true
 }

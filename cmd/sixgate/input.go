@@ -44,7 +44,7 @@ func (o *inputOptions) renderFlags(flags *pflag.FlagSet) {
 // An input is everything that one audit reads.
 type input struct {
 	sources    []source
-	docs       []*manifest.Document // if they are kept
+	docs       []*manifest.Document // of load
 	errs       []report.Error
 	files      int
 	objects    int
@@ -59,8 +59,8 @@ type input struct {
 
 	kustomizations []*tree
 	notes          map[string]bool
-	kept           bool
-	passes         int
+
+	putBytes int // of objects that are judged at the end
 }
 
 // list finds what there is to read: files, folders with all that is below them, and standard input for "-"; each once. The caller

@@ -59,7 +59,7 @@ func (p *reading) finish() {
 	}
 }
 
-// progressOf is the progress of an input that is read as often as its size asks for.
+// progressOf is the progress of an input.
 func (in *input) progressOf(w io.Writer) *reading {
 	var total int64
 	for _, s := range in.sources {
@@ -67,9 +67,6 @@ func (in *input) progressOf(w io.Writer) *reading {
 			return newReading(w, 0)
 		}
 		total += s.size
-	}
-	if total > keepBytes {
-		total *= 2
 	}
 	return newReading(w, total)
 }

@@ -6,13 +6,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"os"
 
 	"github.com/sixgate/sixgate/pkg/manifest"
 )
 
-// keepBytes is how much input is kept decoded, at about 15 times its size. What is larger is read and decoded twice.
+// keepBytes is how much of a stream that can be read only once is kept in memory.
 const keepBytes = 2 << 20
+
+// keepDecoded is how much of the input is kept decoded, at about 15 times its size, so that most inputs are read once.
+const keepDecoded = 1 << 20
 
 // A source is one stream of manifests.
 type source struct {
@@ -21,73 +25,94 @@ type source struct {
 	open func() (io.ReadCloser, error)
 
 	failed bool // to open
+	later  later
 }
 
-// each visits every object of the input, one at a time, in the order of the sources. What cannot be read is noted the first time. It
-// ends early only when ctx does.
-func (in *input) each(ctx context.Context, visit func(*manifest.Document)) error {
-	if in.kept {
-		for _, doc := range in.docs {
-			visit(doc)
-		}
-		return nil
+// later is what is judged at the end.
+type later struct {
+	docs  []*manifest.Document // that were kept; the others are read a second time:
+	parts map[int]int          // of the stream, each with the number of documents before it
+	items map[[2]int]bool      // objects by document and item
+}
+
+// putOff notes an object that is visited again.
+func (in *input) putOff(s *source, doc *manifest.Document) {
+	if in.putBytes += doc.Size(); in.putBytes <= keepDecoded {
+		s.later.docs = append(s.later.docs, doc)
+		return
 	}
-	again := in.passes > 0
-	in.passes++
-	var total int64
+	if s.later.parts == nil {
+		s.later.parts, s.later.items = map[int]int{}, map[[2]int]bool{}
+	}
+	index, before := doc.Part()
+	s.later.parts[index] = before
+	s.later.items[[2]int{doc.Number, doc.Item}] = true
+}
+
+// each visits every object of the input, in the order of the sources, and notes what cannot be read. It ends early only when ctx does.
+func (in *input) each(ctx context.Context, visit func(*source, *manifest.Document)) error {
 	for i := range in.sources {
 		s := &in.sources[i]
-		if s.failed {
-			continue
-		}
-		fail := func(err error) {
-			if !again {
+		err := in.read(ctx, s, manifest.Scan, func(doc *manifest.Document, err error) {
+			if err != nil {
 				in.fail(s.name, err)
+				return
 			}
+			in.objects++
+			visit(s, doc)
+		})
+		if err != nil {
+			return err
 		}
-		f, err := s.open()
-		if err != nil { // also the second time: its objects are not judged
-			s.failed = true
-			in.fail(s.name, err)
-			continue
-		}
-		if !again {
+		if !s.failed {
 			in.files++
 		}
-		before := total
-		counted := counter{&interruptible{ctx, f}, func(n int) {
-			total += int64(n)
-			in.progress.add(n)
-		}}
-		for doc, err := range manifest.Scan(s.name, counted) {
-			if ctx.Err() != nil {
-				break
-			}
-			if err != nil {
-				fail(err)
-				continue
-			}
-			if !again {
-				in.objects++
-				if total <= keepBytes {
-					in.docs = append(in.docs, doc)
-				} else {
-					in.docs = nil
-				}
-			}
+	}
+	return nil
+}
+
+// again visits the objects that were put off.
+func (in *input) again(ctx context.Context, visit func(*manifest.Document)) error {
+	for i := range in.sources {
+		s := &in.sources[i]
+		for _, doc := range s.later.docs {
 			visit(doc)
 		}
-		f.Close()
-		if ctx.Err() != nil {
-			return errors.New("interrupted")
+		if len(s.later.parts) == 0 {
+			continue
 		}
-		if s.size == 0 {
-			s.size = total - before
+		rescan := func(file string, r io.Reader) iter.Seq2[*manifest.Document, error] {
+			return manifest.Rescan(file, r, s.later.parts)
+		}
+		err := in.read(ctx, s, rescan, func(doc *manifest.Document, err error) {
+			if err == nil && s.later.items[[2]int{doc.Number, doc.Item}] { // errors are known
+				visit(doc)
+			}
+		})
+		if err != nil {
+			return err
 		}
 	}
-	in.kept = !again && total <= keepBytes
-	if !in.kept {
-		in.docs = nil
+	return nil
+}
+
+// read reads one source. That it cannot be opened is noted, also the second time: its objects are not judged.
+func (in *input) read(ctx context.Context, s *source, scan func(string, io.Reader) iter.Seq2[*manifest.Document, error], visit func(*manifest.Document, error)) error {
+	f, err := s.open()
+	if err != nil {
+		s.failed = true
+		in.fail(s.name, err)
+		return nil
+	}
+	defer f.Close()
+	for doc, err := range scan(s.name, counter{&interruptible{ctx: ctx, Reader: f}, in.progress.add}) {
+		if ctx.Err() != nil {
+			break
+		}
+		visit(doc, err)
+	}
+	if ctx.Err() != nil {
+		return errors.New("interrupted")
 	}
 	return nil
 }
@@ -101,7 +126,7 @@ func (in *input) load(ctx context.Context) error {
 			continue
 		}
 		in.files++
-		docs, errs := manifest.Read(s.name, counter{&interruptible{ctx, f}, in.progress.add})
+		docs, errs := manifest.Read(s.name, counter{&interruptible{ctx: ctx, Reader: f}, in.progress.add})
 		f.Close()
 		if ctx.Err() != nil {
 			return errors.New("interrupted")
@@ -111,7 +136,7 @@ func (in *input) load(ctx context.Context) error {
 			in.fail(s.name, err)
 		}
 	}
-	in.objects, in.kept = len(in.docs), true
+	in.objects = len(in.docs)
 	return nil
 }
 
@@ -130,6 +155,7 @@ func (c counter) Read(p []byte) (int, error) {
 type interruptible struct {
 	ctx context.Context
 	io.Reader
+	buf []byte
 }
 
 func (r *interruptible) Read(p []byte) (int, error) {
@@ -137,7 +163,10 @@ func (r *interruptible) Read(p []byte) (int, error) {
 		n   int
 		err error
 	}
-	buf := make([]byte, len(p)) // a read that is given up may still write to it
+	if len(r.buf) < len(p) {
+		r.buf = make([]byte, len(p))
+	}
+	buf := r.buf[:len(p)]
 	done := make(chan result, 1)
 	go func() {
 		n, err := r.Reader.Read(buf)
@@ -145,6 +174,7 @@ func (r *interruptible) Read(p []byte) (int, error) {
 	}()
 	select {
 	case <-r.ctx.Done():
+		r.buf = nil // the read that is given up may still write to it
 		return 0, r.ctx.Err()
 	case got := <-done:
 		return copy(p, buf[:got.n]), got.err

@@ -5,6 +5,8 @@ import (
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/sixgate/sixgate/pkg/quickyaml"
 )
 
 // A span is a part of a text.
@@ -228,6 +230,9 @@ func readYAML(f File) []yamlNode {
 	}
 	if strings.Count(f.Text, "\r") != strings.Count(f.Text, "\r\n") || !lines.ascii && strings.ContainsAny(f.Text, "\u0085\u2028\u2029") {
 		return nil // the parser breaks lines there
+	}
+	if n := quickyaml.Node(f.Text); n != nil {
+		return []yamlNode{{n, f, lines}}
 	}
 	var out []yamlNode
 	decoder := yaml.NewDecoder(strings.NewReader(f.Text))

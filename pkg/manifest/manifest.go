@@ -18,6 +18,7 @@ import (
 	kjson "sigs.k8s.io/json"
 	sigsyaml "sigs.k8s.io/yaml"
 
+	"github.com/sixgate/sixgate/pkg/quickyaml"
 	"github.com/sixgate/sixgate/pkg/rules"
 )
 
@@ -52,7 +53,10 @@ type Document struct {
 	Column int    // 1-based, in characters
 	Source string // the template that rendered it: Helm's leading comment "# Source: chart/templates/x.yaml"; else ""
 	Object *rules.Object
-	JSON   []byte // the object as kubectl sends it
+	JSON   []byte // the object as kubectl sends it; only of Read
+
+	part, before int // of the stream, and documents before it
+	size         int
 
 	text   *text
 	prefix rules.Path // from the document to the object: items and its index, for an item of a List
@@ -132,7 +136,12 @@ type reader struct {
 	docs   []*Document
 	errs   []error
 	number int
-	binary bool // not a text
+
+	// Of Scan.
+	part                int  // of the stream
+	tooLarge, continued bool // as the chunker says
+	binary              bool // not a text
+	quick               *quickyaml.Parser
 }
 
 func (r *reader) fail(off int, err error) {
@@ -212,6 +221,13 @@ func (r *reader) document(start, end int, afterEnd bool) {
 	}
 	t := newText(r.src, start, end, false)
 	t.content = start + content
+	if r.quick != nil && len(t.bytes()) <= maxDocument && r.quick.Parse(t.bytes()) {
+		if value, ok := r.quick.Tree(); ok {
+			t.isQuick = true
+			r.addValue(t, value, nil, helm)
+			return
+		}
+	}
 	raw, err := r.yaml(t)
 	switch {
 	case err == nil:
@@ -306,6 +322,11 @@ func (r *reader) add(t *text, raw []byte, helm string) {
 	if len(strict) > 0 {
 		r.duplicate(t)
 	}
+	r.addValue(t, value, raw, helm)
+}
+
+// addValue records the objects of one value; raw is nil where no JSON is needed.
+func (r *reader) addValue(t *text, value any, raw []byte, helm string) {
 	if value == nil {
 		return
 	}
@@ -323,12 +344,13 @@ func (r *reader) add(t *text, raw []byte, helm string) {
 	items, isArray := root["items"].([]any)
 	if !strings.HasSuffix(kind, "List") || !isArray && (kind != "List" || apiVersion != "v1") {
 		doc.Line, doc.Column = r.src.place(t.content)
-		doc.Object, doc.JSON = rules.NewObject(root), raw
+		doc.Object, doc.JSON, doc.size = rules.NewObject(root), raw, t.end-t.start
 		r.docs = append(r.docs, &doc)
 		return
 	}
 	for i, item := range items {
 		d := doc
+		d.size = (t.end - t.start) / len(items)
 		d.Item, d.prefix = i+1, rules.Path{"items", i}
 		line, column := d.Position(nil)
 		d.Line, d.Column = line, column
@@ -352,9 +374,12 @@ func (r *reader) add(t *text, raw []byte, helm string) {
 			fail(fmt.Errorf("item %d of the %s is a list itself, which kubectl refuses; move its items up", i+1, kind))
 			continue
 		}
-		if d.JSON, err = json.Marshal(obj); err != nil {
-			fail(fmt.Errorf("encode item %d: %w", i+1, err))
-			continue
+		if raw != nil {
+			var err error
+			if d.JSON, err = json.Marshal(obj); err != nil {
+				fail(fmt.Errorf("encode item %d: %w", i+1, err))
+				continue
+			}
 		}
 		d.Object = rules.NewObject(obj)
 		r.docs = append(r.docs, &d)

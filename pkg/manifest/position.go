@@ -18,6 +18,7 @@ import (
 	"go.yaml.in/yaml/v3"
 	sigsyaml "sigs.k8s.io/yaml"
 
+	"github.com/sixgate/sixgate/pkg/quickyaml"
 	"github.com/sixgate/sixgate/pkg/rules"
 )
 
@@ -169,9 +170,14 @@ func (s *source) line(n int) []byte {
 
 // place is the 1-based line and column of an offset.
 func (s *source) place(off int) (line, column int) {
+	var start int
+	if s.starts == nil && off < stride { // most documents are asked for nothing but where they begin
+		line, start = bytes.Count(s.data[:off], []byte("\n"))+1, bytes.LastIndexByte(s.data[:off], '\n')+1
+		return s.first + line, utf8.RuneCount(bytes.TrimPrefix(s.data[start:off], []byte(bom))) + 1
+	}
 	starts := s.lines()
 	line = sort.SearchInts(starts, off+1)
-	start := starts[line-1]
+	start = starts[line-1]
 	if bytes.HasPrefix(s.data[start:off], []byte(bom)) {
 		start += len(bom)
 	}
@@ -184,6 +190,7 @@ type text struct {
 	start, end int // offsets in the file
 	content    int // offset of the first content
 	isJSON     bool
+	isQuick    bool // the quick parser takes it
 	lines      func() []int
 	parsed     func() (*yaml.Node, error)
 }
@@ -212,6 +219,12 @@ func (t *text) parse() (n *yaml.Node, err error) {
 	}()
 	if t.isJSON { // the YAML parser refuses tabs and \ud83d\ude00
 		return parseJSON(t.bytes(), t.lines())
+	}
+	if t.isQuick {
+		var q quickyaml.Parser
+		if q.Parse(t.bytes()) {
+			return q.Node(), nil
+		}
 	}
 	var doc yaml.Node
 	if err := yaml.Unmarshal(t.bytes(), &doc); err != nil {

@@ -155,16 +155,21 @@ type Gone struct {
 
 // SetBaseline says which faults are known, before the first object is added: those are listed apart, and do not count as findings.
 func (r *Report) SetBaseline(b Baseline) {
-	r.baseline, r.audited = b, map[subject]bool{}
+	r.baseline, r.audited = b, map[subject]*bool{}
 	for k := range b {
-		r.audited[k.subject()] = false
+		r.audited[k.subject()] = new(bool)
 	}
 }
 
 // see notes that an object was audited, if the baseline has something of it.
 func (r *Report) see(s subject) {
-	if _, ok := r.audited[s]; ok {
-		r.audited[s] = true
+	seen := r.audited[s]
+	switch {
+	case seen == nil:
+	case r.isPart:
+		r.seen = append(r.seen, seen)
+	default:
+		*seen = true
 	}
 }
 
@@ -190,7 +195,7 @@ func (r *Report) applyBaseline() {
 	r.Findings = findings
 	for _, k := range left.sorted() {
 		if n := left[k]; n > 0 {
-			g := Gone{Known: k, Count: n, Audited: r.audited[k.subject()]}
+			g := Gone{Known: k, Count: n, Audited: *r.audited[k.subject()]}
 			r.Gone = append(r.Gone, g)
 			r.Summary.Gone += n
 			if g.Audited {

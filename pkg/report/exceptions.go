@@ -68,6 +68,14 @@ func (r *Report) SeeException(namespace string, o *rules.Object) {
 	}
 }
 
+// merge adds what a part of the input says of the same exception.
+func (e *Exception) merge(part *Exception) {
+	e.Hides += part.Hides
+	if part.State == ExceptionUsed || e.State == ExceptionUnmatched {
+		e.State = part.State
+	}
+}
+
 // String says what to do about an exception that is good for nothing; "" for one that is good for something, or that other
 // inputs may need.
 func (e *Exception) String() string {

@@ -50,7 +50,9 @@ type Report struct {
 	workloads []workload
 	services  []service
 	baseline  Baseline
-	audited   map[subject]bool // the objects of the baseline, and whether they were there
+	audited   map[subject]*bool // the objects of the baseline, and whether they were there
+	isPart    bool
+	seen      []*bool // of a part: objects of the baseline that are there
 }
 
 // At is a place in the input and the object there.
@@ -166,6 +168,36 @@ func New() *Report {
 		APIVersion: Version, Kind: Kind,
 		Findings: []Finding{}, Objects: []Object{}, Skipped: []Skipped{}, Errors: []Error{},
 		Known: []Finding{}, Gone: []Gone{}, Exceptions: []Exception{},
+	}
+}
+
+// Part returns an empty report for a part of the input, so that several parts can be audited at the same time. Merge takes it back.
+func (r *Report) Part() *Report {
+	part := New()
+	part.Brief, part.audited, part.isPart = r.Brief, r.audited, true
+	for _, e := range r.Exceptions {
+		if e.Hides = 0; e.State != ExceptionExpired {
+			e.State = ExceptionUnmatched
+		}
+		part.Exceptions = append(part.Exceptions, e)
+	}
+	return part
+}
+
+// Merge adds what a part has.
+func (r *Report) Merge(part *Report) {
+	r.Findings = append(r.Findings, part.Findings...)
+	r.Objects = append(r.Objects, part.Objects...)
+	r.Skipped = append(r.Skipped, part.Skipped...)
+	r.workloads = append(r.workloads, part.workloads...)
+	r.services = append(r.services, part.services...)
+	r.clean += part.clean
+	r.Summary.Excluded += part.Summary.Excluded
+	for _, seen := range part.seen {
+		*seen = true
+	}
+	for i := range part.Exceptions {
+		r.Exceptions[i].merge(&part.Exceptions[i])
 	}
 }
 
@@ -322,5 +354,6 @@ func hash(s string) string {
 }
 
 func (a At) compare(b At) int {
-	return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+	return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column),
+		cmp.Compare(a.Document, b.Document), cmp.Compare(a.Item, b.Item)) // an alias is where its anchor is
 }

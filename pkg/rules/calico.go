@@ -32,7 +32,7 @@ func checkCalicoIPPool(req *Request) []Finding {
 		unchecked = Warn // kubectl stores it, and Calico can live with it
 	}
 	cidr := d.Str("spec", "cidr")
-	d.calicoPool(Path{"spec"}, req.Index.has6("IPPool"), cidr)
+	d.calicoPool(Path{"spec"}, req.others().has6("IPPool"), cidr)
 	if ip, err := netip.ParsePrefix(cidr); err == nil && cidrFamily(cidr) == "IPv6" && ip != ip.Masked() {
 		d.report(Path{"spec", "cidr"}, unchecked, fmt.Sprintf("%s has bits behind its prefix length, Calico refuses it; write %s", quote(cidr), quote(ip.Masked().String())))
 	}
@@ -40,7 +40,7 @@ func checkCalicoIPPool(req *Request) []Finding {
 	if !p.IsValid() {
 		return out
 	}
-	if other := req.Index.overlaps(d.Name(), p); other != "" {
+	if other := req.others().overlaps(d.Name(), p); other != "" {
 		d.report(Path{"spec", "cidr"}, Warn, fmt.Sprintf("%s overlaps IPPool %s, Calico gives no address from the second one; use a range of its own", quote(p.String()), quote(other)))
 	}
 	if mode := d.Str("spec", "ipipMode"); mode != "" && mode != "Never" {

@@ -10,10 +10,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // An Index holds what the other objects of the same input say about an object. A nil Index knows nothing. It keeps texts instead of
-// trees, so that a whole cluster fits: about 200 bytes for a Service or workload, nothing for most other objects.
+// trees, so that a whole cluster fits: about 200 bytes for a Service or workload, nothing for most other objects. Once it is complete,
+// several may ask it at the same time.
 type Index struct {
 	namespace string            // of objects that name none
 	dialled   map[string]string // "namespace/name" of a Service -> what the API server dials it for
@@ -25,6 +27,7 @@ type Index struct {
 
 	templates []template
 	postings  []posting // of the templates, sorted by hash when they are looked up
+	sorting   sync.Mutex
 	sorted    bool
 
 	texts map[string]string  // that many objects share
@@ -361,12 +364,14 @@ func (x *Index) overlaps(name string, p netip.Prefix) string {
 
 // candidates are the postings of the rarest label of a selector.
 func (x *Index) candidates(namespace string, selector []string) []posting {
+	x.sorting.Lock()
 	if !x.sorted {
 		slices.SortFunc(x.postings, func(a, b posting) int {
 			return cmp.Or(cmp.Compare(a.hash, b.hash), cmp.Compare(a.template, b.template))
 		})
 		x.sorted = true
 	}
+	x.sorting.Unlock()
 	few := x.having(hashOf(namespace, ""))
 	for _, l := range selector {
 		if p := x.having(hashOf(namespace, l)); len(p) < len(few) {
@@ -430,15 +435,19 @@ func selects(selector, labels map[string]any) bool {
 // exposes reports whether others may dial the port of a listener that a ConfigMap configures: false only where every pod template
 // of the input that mounts the ConfigMap, and every Service that selects it, names other ports.
 func (req *Request) exposes(l listener) bool {
-	if req.Index == nil || req.Object.Kind() != "ConfigMap" || !isNumber(l.Port) {
+	if req.Object.Kind() != "ConfigMap" || !isNumber(l.Port) {
 		return true
 	}
-	users := req.Index.mounts[req.Namespace+"/"+req.Object.Name()]
+	x := req.others()
+	if x == nil {
+		return true
+	}
+	users := x.mounts[req.Namespace+"/"+req.Object.Name()]
 	for _, u := range users {
 		if u.all || strings.Contains(u.dialled, ","+l.Port+",") {
 			return true
 		}
-		for _, s := range req.Index.services[req.Namespace] {
+		for _, s := range x.services[req.Namespace] {
 			if (s.named || strings.Contains(s.ports, ","+l.Port+",")) && s.selects(u.labels) {
 				return true
 			}

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/sixgate/sixgate/pkg/quickyaml"
 )
 
 // ipVariableUnbracketed finds variables that hold an IPv6 address and stand before a port, or in a URL, without brackets.
@@ -364,8 +366,8 @@ func unbracketedInData(req *Request) []Finding {
 // agree.
 func (req *Request) dataOrigin(name string) (from origin, sure bool) {
 	var users []mount
-	if req.Index != nil {
-		users = req.Index.mounts[req.Namespace+"/"+req.Object.Name()]
+	if x := req.others(); x != nil {
+		users = x.mounts[req.Namespace+"/"+req.Object.Name()]
 	}
 	if len(users) == 0 {
 		switch {
@@ -460,6 +462,11 @@ func plainScalar(text string, e expansion) (from, to int) {
 
 // yamlValues reads all documents of a text; false if it is not YAML with fields or a list.
 func yamlValues(text string) (docs []any, ok bool) {
+	if n := quickyaml.Node(text); n != nil { // a mapping
+		var doc any
+		err := n.Decode(&doc)
+		return []any{doc}, err == nil
+	}
 	decoder := yaml.NewDecoder(strings.NewReader(text))
 	for {
 		var doc any

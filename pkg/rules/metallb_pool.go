@@ -49,7 +49,7 @@ func checkMetalLB(req *Request) []Finding {
 	case o.Kind() == "BGPPeer":
 		own(req, &out).peer(Path{"spec", "peerAddress"}, req)
 	default:
-		own(req, &out).metalLBAddresses(Path{"spec", "addresses"}, req.Index.has6("IPAddressPool"))
+		own(req, &out).metalLBAddresses(Path{"spec", "addresses"}, req.others().has6("IPAddressPool"))
 	}
 	return out
 }

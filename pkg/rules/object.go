@@ -44,7 +44,13 @@ func ParseObject(raw []byte) (*Object, error) {
 func NewObject(root map[string]any) *Object { return &Object{root: root} }
 
 // Copy returns a deep copy with an empty journal.
-func (o *Object) Copy() *Object { return &Object{root: runtime.DeepCopyJSON(o.root)} }
+func (o *Object) Copy() *Object {
+	c := &Object{root: runtime.DeepCopyJSON(o.root)}
+	if o.listening != nil && o.listening.ops == len(o.ops) {
+		c.listening = &listening{found: o.listening.found}
+	}
+	return c
+}
 
 // Root returns the tree for reading. Changes go through Set, Insert and Remove, or they are lost.
 func (o *Object) Root() map[string]any { return o.root }

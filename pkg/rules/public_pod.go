@@ -23,11 +23,14 @@ func publicPod() *Rule {
 func checkPublicPod(req *Request) []Finding {
 	o := req.Object
 	pod, ok := podPath(o)
-	if !ok || req.Index == nil || req.Index.guarded[req.Namespace] || req.Index.guarded["*"] || isMirror(o) || o.Bool(pod.With("spec", "hostNetwork")...) {
+	if !ok || isMirror(o) || o.Bool(pod.With("spec", "hostNetwork")...) {
 		return nil
 	}
 	path, address := publicAddress(req, pod)
 	if address == "" {
+		return nil
+	}
+	if x := req.others(); x == nil || x.guarded[req.Namespace] || x.guarded["*"] {
 		return nil
 	}
 	return []Finding{{

@@ -91,6 +91,16 @@ type Request struct {
 	Policy      *Policy
 	Index       *Index // the other objects of the same input; nil at admission
 	Audit       bool   // files are looked at, for a person: targets that are AuditOnly count too
+	// Asked is set by a rule that asks the Index: another one could give another answer.
+	Asked bool
+	// Known, where not nil, is what each rule says of this request, for who has asked all of them.
+	Known map[*Active][]Finding
+}
+
+// others is the Index, for every rule that asks it.
+func (req *Request) others() *Index {
+	req.Asked = true
+	return req.Index
 }
 
 // A TextPos is a position inside a configuration text that is the value of a field: 1-based line and column.

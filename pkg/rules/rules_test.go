@@ -212,6 +212,7 @@ func TestLaws(t *testing.T) {
 			}
 			lawMessages(t, found)
 			lawCheckIsPure(t, c)
+			lawAsked(t, c)
 			lawPatch(t, c, c.raw)
 			lawPatch(t, c, withUnknown(t, c.raw))
 			lawFixOnce(t, c)
@@ -252,6 +253,16 @@ func lawMessages(t *testing.T, found []Finding) {
 		if strings.Contains(f.String(), "…"+" [") {
 			t.Errorf("message is cut: %s", f)
 		}
+	}
+}
+
+// lawAsked: a rule that does not say that it asked the Index finds the same without one.
+func lawAsked(t *testing.T, c *testCase) {
+	with, without := c.fresh(t), c.fresh(t)
+	without.Index = nil
+	a, b := fmt.Sprint(c.findings(with)), fmt.Sprint(c.findings(without))
+	if a != b && (!with.Asked || !without.Asked) {
+		t.Errorf("the index makes a difference, and Asked is %t with it, %t without:\n%s\n%s", with.Asked, without.Asked, a, b)
 	}
 }
 

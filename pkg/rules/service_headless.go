@@ -55,7 +55,7 @@ func checkServiceHeadless(req *Request) []Finding {
 		f.Changed = "changed " + quote(t) + ` to a headless "ClusterIP": the policy makes every Service headless, it has no external address`
 	}
 	out := []Finding{f}
-	if who, ok := req.Index.dials(req.Namespace, o.Name()); ok {
+	if who, ok := req.others().dials(req.Namespace, o.Name()); ok {
 		out = append(out, Finding{
 			Path: clusterIP, Subject: "dialled", Value: who, Own: Warn,
 			Message: "the API server dials this Service for " + who + ", which needs a cluster IP; annotate " + ServiceModeAnnotation + ": single-stack",
@@ -124,7 +124,7 @@ func headlessUnsafe(req *Request, annotated bool) (Finding, bool) {
 		number, _ := integer(port)
 		if target, ok := o.Get(path.With("targetPort")...); ok {
 			if name, named := target.(string); named && name != "" { // "" is defaulted to the port
-				switch known := req.Index.targetPort(req.Namespace, o.Map("spec", "selector"), name); {
+				switch known := req.others().targetPort(req.Namespace, o.Map("spec", "selector"), name); {
 				case known != 0 && known != number:
 					return stays(path.With("targetPort"), name, fmt.Sprintf("port %d leads to %d, which a headless name cannot do", number, known))
 				case !annotated:

@@ -134,16 +134,19 @@ func (s *Set) Rules(req *Request) (active []*Active, skipped []Skipped) {
 	if excluded && !s.policy.excludeDefault {
 		return nil, nil
 	}
-	if !excluded && !s.mayOptOut(o) {
+	may := s.mayOptOut(o)
+	if !excluded && !may {
 		return slices.Clip(candidates), nil
 	}
 	for _, a := range candidates {
 		if excluded && !a.System && !a.AuditOnly() {
 			continue
 		}
-		if reason, e, ok := s.optOut(req, a.ID); ok {
-			skipped = append(skipped, Skipped{a.ID, reason, e, a})
-			continue
+		if may {
+			if reason, e, ok := s.optOut(req, a.ID); ok {
+				skipped = append(skipped, Skipped{a.ID, reason, e, a})
+				continue
+			}
 		}
 		active = append(active, a)
 	}
@@ -152,6 +155,9 @@ func (s *Set) Rules(req *Request) (active []*Active, skipped []Skipped) {
 
 // Findings runs one rule and fills in what the policy decides.
 func (a *Active) Findings(req *Request) []Finding {
+	if req.Known != nil {
+		return req.Known[a]
+	}
 	check := a.Check
 	if a.embedded {
 		check = a.checkEmbedded
@@ -190,11 +196,20 @@ func matchesObject(patterns []string, namespace string, o *Object) bool {
 
 // mayOptOut reports whether there is anything by which an object could opt out of a rule.
 func (s *Set) mayOptOut(o *Object) bool {
-	if len(s.policy.Exceptions) > 0 || len(o.Map("metadata", "annotations")) > 0 {
+	if len(s.policy.Exceptions) > 0 || hasOptOut(o.Map("metadata", "annotations")) {
 		return true
 	}
 	pod, ok := templatePath(o)
-	return ok && len(pod) > 0 && len(o.Map(pod.With("metadata", "annotations")...)) > 0
+	return ok && len(pod) > 0 && hasOptOut(o.Map(pod.With("metadata", "annotations")...))
+}
+
+func hasOptOut(annotations map[string]any) bool {
+	for key := range annotations {
+		if strings.HasPrefix(key, OptOutPrefix) {
+			return true
+		}
+	}
+	return false
 }
 
 // optOut returns why a rule does not look at this object, and the exception if it is one.
