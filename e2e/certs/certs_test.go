@@ -391,11 +391,15 @@ func (in *installation) trusted(ca *x509.Certificate) error {
 	return nil
 }
 
-// setBundles writes a caBundle into both registrations, as a person does.
+// setBundles writes a caBundle into all webhooks of both registrations, as a person does.
 func (in *installation) setBundles(bundle []byte) {
 	in.Helper()
 	for _, kind := range []string{"mutatingwebhookconfiguration", "validatingwebhookconfiguration"} {
-		in.kubectl("", "patch", kind, "sixgate", "--type=json", "-p", fmt.Sprintf(`[{"op":"replace","path":"/webhooks/0/clientConfig/caBundle","value":%q}]`, base64.StdEncoding.EncodeToString(bundle)))
+		var patch []string
+		for i := range strings.Fields(in.kubectl("", "get", kind, "sixgate", "-o", "jsonpath={.webhooks[*].name}")) {
+			patch = append(patch, fmt.Sprintf(`{"op":"replace","path":"/webhooks/%d/clientConfig/caBundle","value":%q}`, i, base64.StdEncoding.EncodeToString(bundle)))
+		}
+		in.kubectl("", "patch", kind, "sixgate", "--type=json", "-p", "["+strings.Join(patch, ",")+"]")
 	}
 }
 

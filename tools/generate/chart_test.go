@@ -92,6 +92,10 @@ func TestCertManager(t *testing.T) {
 			if err := sigsyaml.UnmarshalStrict([]byte(doc), &c); err != nil {
 				t.Error(err)
 			}
+			// A CA that keeps its key is renewed without loss (docs/operations.md).
+			if (c.Spec.PrivateKey.RotationPolicy == cmapi.RotationPolicyNever) != c.Spec.IsCA {
+				t.Errorf("%s: rotationPolicy %s", c.Name, c.Spec.PrivateKey.RotationPolicy)
+			}
 			if made[c.Spec.SecretName] = true; !issuers[c.Spec.IssuerRef.Name] {
 				t.Errorf("%s has no issuer", c.Name)
 			}
