@@ -293,6 +293,35 @@ func (in *installation) testReports(t *testing.T, api reportAPI, kubeconfig stri
 		in.runAudit(t, kubeconfig, ": 0 written, 0 deleted, 22 unchanged")
 	})
 
+	t.Run("refused", func(t *testing.T) {
+		deny := fmt.Sprintf(`{"apiVersion":"v1","kind":"List","items":[
+			{"apiVersion":"admissionregistration.k8s.io/v1","kind":"ValidatingAdmissionPolicy","metadata":{"name":"no-reports"},"spec":{
+				"matchConstraints":{"resourceRules":[{"apiGroups":[%q],"apiVersions":["*"],"operations":["CREATE"],"resources":["*"]}]},
+				"validations":[{"expression":"request.namespace != 'team-10'","message":"no reports here"}]}},
+			{"apiVersion":"admissionregistration.k8s.io/v1","kind":"ValidatingAdmissionPolicyBinding","metadata":{"name":"no-reports"},"spec":{"policyName":"no-reports","validationActions":["Deny"]}}]}`, api.group)
+		in.must(t, deny, "apply", "-f", "-")
+		eventually(t, func() error {
+			if r := in.run(t, strings.Replace(foreign, "team-00", "team-10", 1), "create", "--dry-run=server", "-f", "-"); !strings.Contains(r.err, "no reports here") {
+				return fmt.Errorf("the policy is not in force: %s", r.err)
+			}
+			return nil
+		})
+		in.must(t, "", "delete", api.resource+"."+api.group, "-n", "team-10", "-l", "sixgate.io/report=object")
+		_, stderr, code, _ := sixgate(t, kubeconfig, "audit", "--cluster", "--write-reports", "--fail-on=none")
+		contains(t, stderr, ": 0 written, 0 deleted, 12 unchanged\nsixgate: write reports: 10 could not be written, the first: patch "+api.resource+"."+api.group+": ")
+		if code != 3 {
+			t.Errorf("exit code %d", code)
+		}
+		in.must(t, deny, "delete", "-f", "-")
+		eventually(t, func() error {
+			_, stderr, code, _ := sixgate(t, kubeconfig, "audit", "--cluster", "--write-reports", "--fail-on=none")
+			if code != 0 {
+				return fmt.Errorf("exit code %d: %s", code, stderr)
+			}
+			return nil
+		})
+	})
+
 	in.must(t, "", "delete", "namespace/empty-reason")
 	eventually(t, func() error {
 		for _, key := range []string{"/Namespace/empty-reason", "empty-reason/ConfigMap/excepted"} {

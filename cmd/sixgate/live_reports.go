@@ -92,7 +92,6 @@ type storedReport struct {
 
 // write makes the reports of the cluster those of a finished audit. It deletes no report on an object that could not be listed.
 func (p *publisher) write(ctx context.Context, r *report.Report) error {
-	var err error
 	wanted, all := map[[2]string]*report.ObjectReport{}, r.ObjectReports()
 	for _, o := range all {
 		if o.Namespace == "" && p.namespace != "" {
@@ -134,12 +133,12 @@ func (p *publisher) write(ctx context.Context, r *report.Report) error {
 		if wanted[[2]string{o.Namespace, o.Name}] == nil {
 			continue
 		}
-		if err = p.apply(ctx, o); err != nil {
+		if err := p.apply(ctx, o); err != nil {
 			return err
 		}
 	}
 	for _, s := range stale {
-		if err = p.delete(ctx, s); err != nil {
+		if err := p.delete(ctx, s); err != nil {
 			return err
 		}
 	}
@@ -202,12 +201,12 @@ func (p *publisher) delete(ctx context.Context, s storedReport) error {
 // report does not stop the others, unless all are.
 func (p *publisher) attempt(ctx context.Context, verb string, t rules.Target, count *int, request func() error) error {
 	var err error
-	for idle := 0; idle < maxIdle; idle++ {
+	for idle := range maxIdle {
 		err = request() // client-go waits where the answer has Retry-After
 		if ctx.Err() != nil {
 			return errors.New("write reports: interrupted; the next run writes the rest")
 		}
-		if err == nil || !mayPass(err) {
+		if err == nil || !mayPass(err) || idle == maxIdle-1 {
 			break
 		}
 		select {
