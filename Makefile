@@ -1,4 +1,4 @@
-.PHONY: demo demo-stop demo-node demo-node-stop test unit e2e build image release-dry-run screenshots generate freeze-chart lint bench fuzz
+.PHONY: demo demo-stop demo-node demo-node-stop test unit e2e e2e-oldest build image release-dry-run screenshots generate freeze-chart lint bench fuzz
 
 # The main job on a real IPv6-only API server; the cluster stays up until `make demo-stop`.
 demo: tools
@@ -13,7 +13,7 @@ demo-node: tools
 	go run ./e2e/demo -node
 
 # All tests: unit tests, then the tests on real API servers, nginx and the rest.
-test: tools lint unit e2e
+test: tools lint unit e2e e2e-oldest
 
 build:
 	CGO_ENABLED=0 go build -o bin/ ./cmd/...
@@ -47,6 +47,13 @@ e2e: tools
 	SIXGATE_CORPUS="$${SIXGATE_CORPUS-$(abspath $(CORPUS))}" go test -tags e2e -timeout 60m -p 1 ./e2e/... ./cmd/webhook
 	SIXGATE_CORPUS="$${SIXGATE_CORPUS-$(abspath $(CORPUS))}" go test -count=1 -run TestFixCorpus ./cmd/sixgate
 	cd tools/release && go test -tags e2e -timeout 60m ./...
+
+# The oldest version of Kubernetes that is supported; the first run builds it.
+e2e-oldest: tools
+	SIXGATE_KUBERNETES=oldest go run ./e2e/demo -prepare
+	SIXGATE_KUBERNETES=oldest go test -tags e2e -timeout 60m -p 1 \
+		-run '^(TestCases|TestConditions|TestGuard|TestFamiliesOverride|TestService.*|TestPod.*|TestHostPort|TestDeploymentPredates|TestCustomResources|TestChart|TestUpgradeFrom)$$' \
+		./e2e ./e2e/cluster ./e2e/chart
 
 # The pictures of docs/audit.md, by headless Chromium.
 screenshots:

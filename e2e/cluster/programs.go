@@ -9,14 +9,10 @@ import (
 	"path/filepath"
 )
 
-// FindGitOps returns the programs of tools/argocd and tools/flux, which compare and apply as these controllers do, from the same
-// cache as FindAssets; it builds those that are missing or have changed, which takes some minutes and the Go module proxy.
-func FindGitOps(ctx context.Context, progress io.Writer) (argocd, flux string, err error) {
-	if argocd, err = findProgram(ctx, "argocd", "github.com/argoproj/argo-cd/v3", "", progress); err != nil {
-		return "", "", err
-	}
-	flux, err = findProgram(ctx, "flux", "github.com/fluxcd/pkg/ssa", "", progress)
-	return argocd, flux, err
+// FindFlux returns the program of tools/flux, which compares and applies as kustomize-controller does, from the same cache as
+// FindAssets; it builds it if it is missing or has changed, which takes some minutes and the Go module proxy.
+func FindFlux(ctx context.Context, progress io.Writer) (string, error) {
+	return findProgram(ctx, "flux", "github.com/fluxcd/pkg/ssa", "", progress)
 }
 
 // FindCrane returns the program crane, which serves a registry and copies images between registries, from the same cache.

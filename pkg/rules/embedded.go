@@ -51,32 +51,41 @@ type embedding struct {
 
 func searchPods(o *Object) []embedded {
 	var out []embedded
-	var walk func(at Path, v any)
-	walk = func(at Path, v any) {
+	var at Path // one for the whole walk: it is copied where a pod is found
+	var walk func(v any)
+	below := func(key, v any) {
+		switch v.(type) {
+		case map[string]any, []any:
+			at = append(at, key)
+			walk(v)
+			at = at[:len(at)-1]
+		}
+	}
+	walk = func(v any) {
 		if len(at) > maxEmbeddedDepth || len(out) == maxEmbedded {
 			return
 		}
 		switch v := v.(type) {
 		case []any:
 			for i, e := range v {
-				walk(at.With(i), e)
+				below(i, e)
 			}
 		case map[string]any:
 			isPod := len(at) > 0 && isPodSpec(v)
 			if isPod {
-				out = append(out, embeddedAt(o, at, v))
+				out = append(out, embeddedAt(o, at.With(), v))
 			}
 			for _, key := range sortedKeys(v) {
 				switch {
 				case len(at) == 0 && (key == "metadata" || key == "status"):
 				case isPod && (slices.Contains(containerLists, key) || key == "volumes" || key == "metadata"): // no pods in a pod
 				default:
-					walk(at.With(key), v[key])
+					below(key, v[key])
 				}
 			}
 		}
 	}
-	walk(nil, o.Root())
+	walk(o.Root())
 	return out
 }
 
