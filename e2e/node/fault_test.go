@@ -5,8 +5,12 @@ package node
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,6 +26,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 )
 
@@ -163,7 +168,7 @@ type faults struct {
 	values []string // of the release
 }
 
-// pod is one of the webhook that the API server may be connected to.
+// pods is a field of each pod of the webhook.
 func (f *faults) pods(ctx context.Context, path string) ([]string, error) {
 	out, err := f.Must(ctx, "", "get", "pods", "-n", "sixgate-system", "-l", "app=sixgate-webhook", "-o", "jsonpath={range .items[*]}{"+path+"} {end}")
 	return strings.Fields(out), err
@@ -215,41 +220,60 @@ var allFaults = []fault{
 		})
 	}},
 	{"new CA and certificates (Secret emptied)", true, func(ctx context.Context, f *faults) error {
-		bundle := func() (string, error) {
-			return f.Must(ctx, "", "get", "mutatingwebhookconfiguration", "sixgate", "-o", "jsonpath={.webhooks[0].clientConfig.caBundle}")
-		}
-		before, err := bundle()
+		text, err := f.Must(ctx, "", "get", "mutatingwebhookconfiguration", "sixgate", "-o", "jsonpath={.webhooks[0].clientConfig.caBundle}")
 		if err != nil {
 			return err
 		}
+		bundle, err := base64.StdEncoding.DecodeString(text)
+		if err != nil {
+			return err
+		}
+		before := x509.NewCertPool()
+		before.AppendCertsFromPEM(bundle)
 		if _, err := f.Must(ctx, "", "patch", "secret", "sixgate-webhook-ca", "-n", "sixgate-system", "--type=merge", "-p", `{"data":null}`); err != nil {
 			return err
 		}
-		// Until the old CA is gone from the registration: new certificates are in use since long.
-		return f.Eventually(ctx, func() error {
-			now, err := bundle()
-			if err == nil && (now == before || len(now) > len(before)*3/2) {
-				err = errors.New("the old CA is still published")
-			}
+		addresses, err := f.pods(ctx, ".status.podIP")
+		if err != nil {
 			return err
+		}
+		return f.Eventually(ctx, func() error {
+			for _, address := range addresses {
+				conn, err := tls.Dial("tcp", net.JoinHostPort(address, "9443"), &tls.Config{RootCAs: before, ServerName: "sixgate-webhook.sixgate-system.svc"})
+				if err == nil {
+					conn.Close()
+					return fmt.Errorf("%s serves a certificate of the old CA", address)
+				}
+				if _, unknown := errors.AsType[x509.UnknownAuthorityError](err); !unknown {
+					return err
+				}
+			}
+			return nil
 		})
 	}},
 	{"API server restarted", true, func(ctx context.Context, f *faults) error {
-		return errors.Join(f.RestartAPIServer(ctx), f.rolled(ctx))
+		if err := f.RestartAPIServer(ctx); err != nil {
+			return err
+		}
+		return f.rolled(ctx)
 	}},
+	// Those that follow hit the pod that the API server is connected to.
 	{"one container killed (SIGKILL)", false, func(ctx context.Context, f *faults) error {
-		uids, err := f.pods(ctx, ".metadata.uid")
+		pods, err := f.targets(ctx)
 		if err != nil {
 			return err
 		}
-		return errors.Join(kill(uids[0]), f.killed(ctx))
+		if err := syscall.Kill(pods[0].pid, syscall.SIGKILL); err != nil {
+			return err
+		}
+		return f.killed(ctx)
 	}},
 	{"one pod deleted by force (`--force --grace-period=0`)", false, func(ctx context.Context, f *faults) error {
-		names, err := f.pods(ctx, ".metadata.name")
+		pods, err := f.targets(ctx)
 		if err != nil {
 			return err
 		}
-		_, err = f.Must(ctx, "", "delete", "pod", names[0], "-n", "sixgate-system", "--force", "--grace-period=0")
+		_, err = f.Must(ctx, "", "delete", "pod", pods[0].name, "-n", "sixgate-system", "--force", "--grace-period=0")
 		return errors.Join(err, f.rolled(ctx))
 	}},
 	{"network between API server and one pod cut for 20 s", false, func(ctx context.Context, f *faults) error { return f.cut(ctx, 1, 20*time.Second) }},
@@ -270,11 +294,11 @@ func (f *faults) killed(ctx context.Context) error {
 	return f.rolled(ctx)
 }
 
-// kill kills the webhook of a pod.
-func kill(uid string) error {
+// process is the webhook of a pod.
+func process(uid string) (int, error) {
 	commands, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {
-		return err
+		return 0, err
 	}
 	for _, path := range commands {
 		command, err := os.ReadFile(path)
@@ -282,21 +306,54 @@ func kill(uid string) error {
 			continue
 		}
 		dir := filepath.Dir(path)
-		if groups, err := os.ReadFile(filepath.Join(dir, "cgroup")); err != nil || !strings.Contains(string(groups), uid) {
-			continue
+		if groups, err := os.ReadFile(filepath.Join(dir, "cgroup")); err == nil && strings.Contains(string(groups), uid) {
+			return strconv.Atoi(filepath.Base(dir))
 		}
-		pid, err := strconv.Atoi(filepath.Base(dir))
-		if err != nil {
-			return err
-		}
-		return syscall.Kill(pid, syscall.SIGKILL)
 	}
-	return fmt.Errorf("pod %s has no process", uid)
+	return 0, fmt.Errorf("pod %s has no process", uid)
+}
+
+// A target is a pod of the webhook.
+type target struct {
+	name, address string
+	pid           int
+	connections   int // to its port
+}
+
+// targets are both pods; first the one to which the API server has most connections.
+func (f *faults) targets(ctx context.Context) ([]target, error) {
+	fields, err := f.pods(ctx, `.metadata.name}{","}{.metadata.uid}{","}{.status.podIP`)
+	if err != nil {
+		return nil, err
+	}
+	var all []target
+	for _, field := range fields {
+		part := strings.Split(field, ",")
+		pod := target{name: part[0], address: part[2]}
+		if pod.pid, err = process(part[1]); err != nil {
+			return nil, err
+		}
+		sockets, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/tcp6", pod.pid))
+		if err != nil {
+			return nil, err
+		}
+		for line := range strings.Lines(string(sockets)) { // local and remote address, and state 01 is established: see proc_net_tcp
+			if f := strings.Fields(line); len(f) > 3 && strings.HasSuffix(f[1], fmt.Sprintf(":%04X", 9443)) && f[3] == "01" {
+				pod.connections++
+			}
+		}
+		all = append(all, pod)
+	}
+	slices.SortFunc(all, func(a, b target) int { return b.connections - a.connections })
+	if len(all) != 2 || all[0].connections == 0 {
+		return nil, fmt.Errorf("the API server is connected to no pod: %+v", all)
+	}
+	return all, nil
 }
 
 // cut drops what the API server sends to pods of the webhook.
 func (f *faults) cut(ctx context.Context, pods int, during time.Duration) error {
-	addresses, err := f.pods(ctx, ".status.podIP")
+	all, err := f.targets(ctx)
 	if err != nil {
 		return err
 	}
@@ -310,8 +367,8 @@ func (f *faults) cut(ctx context.Context, pods int, during time.Duration) error 
 	if err := errors.Join(nft("add", "table", "ip6", "cut"), nft("add", "chain", "ip6", "cut", "out", "{ type filter hook output priority 10 ; }")); err != nil {
 		return err
 	}
-	for _, address := range addresses[:pods] {
-		if err := nft("add", "rule", "ip6", "cut", "out", "ip6", "daddr", address, "tcp", "dport", "9443", "drop"); err != nil {
+	for _, pod := range all[:pods] {
+		if err := nft("add", "rule", "ip6", "cut", "out", "ip6", "daddr", pod.address, "tcp", "dport", "9443", "drop"); err != nil {
 			return err
 		}
 	}
@@ -326,7 +383,7 @@ func TestFaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	config.QPS = -1
+	config.QPS, config.WarningHandler = -1, rest.NoWarnings{}
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		t.Fatal(err)
@@ -334,8 +391,8 @@ func TestFaults(t *testing.T) {
 	if _, err := n.Must(t.Context(), "", "create", "namespace", loadNamespace); err != nil {
 		t.Fatal(err)
 	}
-	// Short lives, so that certificates are renewed all the time and a new CA is in force soon.
-	more := []string{"--set-string", "extraArgs={--certificate-duration=20s,--ca-duration=3m,--ca-overlap=10s,--ca-poll-interval=1s,--policy-poll-interval=1s}"}
+	// Short lives, so that certificates are renewed in between and a new CA is in force soon.
+	more := []string{"--set-string", "extraArgs={--certificate-duration=3m,--ca-duration=10m,--ca-overlap=10s,--ca-poll-interval=1s,--policy-poll-interval=1s}"}
 	if out, err := n.InstallSixgate(t.Context(), more...); err != nil {
 		t.Fatal(err, out)
 	}
