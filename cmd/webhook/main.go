@@ -100,8 +100,9 @@ func run(ctx context.Context, args []string) error {
 		}
 	}
 	requests, server := log.WithName("admission"), mgr.GetWebhookServer()
-	server.Register("/mutate", &handler{name: "mutate", verb: mutateRequest, set: &policy.set, log: requests, fights: newFightDetector()})
-	server.Register("/validate", &handler{name: "validate", verb: validateRequest(events), set: &policy.set, log: requests})
+	stopping := &drain{}
+	server.Register("/mutate", stopping.handler(&handler{name: "mutate", verb: mutateRequest, set: &policy.set, log: requests, fights: newFightDetector()}))
+	server.Register("/validate", stopping.handler(&handler{name: "validate", verb: validateRequest(events), set: &policy.set, log: requests}))
 	for _, r := range []interface {
 		Start(context.Context) error
 		NeedLeaderElection() bool
@@ -113,8 +114,11 @@ func run(ctx context.Context, args []string) error {
 	if err := addChecks(mgr, server, policy, certs); err != nil {
 		return err
 	}
+	if err := mgr.AddReadyzCheck("stopping", stopping.ready); err != nil {
+		return err
+	}
 	log.Info("starting", "version", version(), "port", o.port)
-	return mgr.Start(ctx)
+	return mgr.Start(stopping.after(ctx, o.shutdownDelay, log))
 }
 
 func newCertSource(o *options, client kubernetes.Interface, log logr.Logger) certSource {

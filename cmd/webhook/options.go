@@ -34,6 +34,8 @@ type options struct {
 	check      time.Duration
 	enforce    string
 	events     bool
+
+	shutdownDelay time.Duration
 }
 
 // enforced are the webhooks of --enforce.
@@ -61,6 +63,7 @@ func parseOptions(args []string) (*options, error) {
 	fs.DurationVar(&o.policyPoll, "policy-poll-interval", 5*time.Second, "how often the policy file is looked at; the cluster's families every twelfth time")
 	fs.TextVar(&o.logLevel, "log-level", zapcore.InfoLevel, "debug, info, warn or error")
 	fs.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig file; none: $KUBECONFIG, else the pod's service account")
+	fs.DurationVar(&o.shutdownDelay, "shutdown-delay", 5*time.Second, "how long requests are still answered after SIGTERM")
 	fs.DurationVar(&o.check, "check", 0, "do not serve: wait this long until the API server has asked the webhook and got an answer, then stop")
 	fs.StringVar(&o.enforce, "enforce", "", "with --check: set failurePolicy to Fail once it has answered; mutate, validate or mutate,validate")
 	fs.BoolVar(&o.events, "events", false, "write an Event on what is refused, or would be; dry runs are left out")
@@ -73,6 +76,9 @@ func parseOptions(args []string) (*options, error) {
 	}
 	if o.port < 1 || o.port > 65535 {
 		return nil, fmt.Errorf("--port %d must be from 1 to 65535", o.port)
+	}
+	if o.shutdownDelay < 0 {
+		return nil, errors.New("--shutdown-delay must not be negative")
 	}
 	if o.policyPoll <= 0 {
 		return nil, errors.New("--policy-poll-interval must be positive")

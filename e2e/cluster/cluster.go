@@ -190,6 +190,28 @@ func (c *Cluster) Run(cloneflags uintptr, path string, args ...string) error {
 	return nil
 }
 
+// RestartAPIServer ends the API server as its upgrade does, which lets it finish what it has begun, starts it with the same arguments and
+// returns when it is ready.
+func (c *Cluster) RestartAPIServer(ctx context.Context) error {
+	i := slices.IndexFunc(c.processes, func(p *process) bool { return p.cmd.Path == c.Assets.APIServer })
+	old := c.processes[i]
+	c.processes = slices.Delete(c.processes, i, i+1)
+	ctx, cancel := context.WithTimeout(ctx, startLimit)
+	defer cancel()
+	if err := old.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		return fmt.Errorf("stop kube-apiserver: %w", err)
+	}
+	select {
+	case <-old.done:
+	case <-ctx.Done():
+		return errors.Join(fmt.Errorf("stop kube-apiserver: %w", ctx.Err()), old.cmd.Process.Kill())
+	}
+	if err := c.Run(0, old.cmd.Path, old.cmd.Args[1:]...); err != nil {
+		return err
+	}
+	return c.wait(ctx, c.URL+"/readyz")
+}
+
 // Running returns nil as long as all components run, else which one ended and the last lines of its log.
 func (c *Cluster) Running() error {
 	for _, p := range c.processes {

@@ -154,6 +154,7 @@ containerRuntimeEndpoint: unix://{{.Dir}}/containerd.sock
 cgroupDriver: cgroupfs
 failCgroupV1: false
 failSwapOn: false
+syncFrequency: 5s
 clusterDNS: ["{{.DNS}}"]
 clusterDomain: cluster.local
 resolvConf: ""
