@@ -25,7 +25,8 @@ type Parser struct {
 	next  int  // indentation of the line, once pos is at its content; -1 at the end
 	wide  bool // not ASCII only: columns are counted
 	depth int
-	text  []byte // of a scalar that is not written as it is
+	text  []byte            // of a scalar that is not written as it is
+	keys  map[string]string // one copy of each, as long as there are not too many
 }
 
 // A node is one node of the document; those below it follow it.
@@ -42,6 +43,8 @@ const (
 	maxDepth = 100
 	// maxKey is what the libraries take as a key without "? ", at most.
 	maxKey = 1000
+	// maxKeys bounds the memory of a Parser.
+	maxKeys = 4096
 )
 
 var errDeclined = errors.New("not in the quick subset")
@@ -49,7 +52,7 @@ var errDeclined = errors.New("not in the quick subset")
 // Parse reads one document, which is valid UTF-8 and ends with a line end. It reports whether it did: if so, Tree and Node give it,
 // until the next call.
 func (q *Parser) Parse(b []byte) (ok bool) {
-	*q = Parser{b: b, nodes: q.nodes[:0], line: 1, text: q.text[:0]}
+	*q = Parser{b: b, nodes: q.nodes[:0], line: 1, text: q.text[:0], keys: q.keys}
 	defer func() {
 		if p := recover(); p != nil {
 			if p != errDeclined {
@@ -228,8 +231,23 @@ func (q *Parser) key(end int) {
 	if string(text) == "<<" || style != 0 && bytes.IndexByte(text, '\t') >= 0 {
 		q.decline()
 	}
-	q.add(yaml.ScalarNode, style, q.pos, string(text))
+	q.add(yaml.ScalarNode, style, q.pos, q.share(text))
 	q.pos = end + 1
+}
+
+// share returns a key: all documents have the same few.
+func (q *Parser) share(text []byte) string {
+	if key, ok := q.keys[string(text)]; ok {
+		return key
+	}
+	key := string(text)
+	if q.keys == nil {
+		q.keys = map[string]string{}
+	}
+	if len(q.keys) < maxKeys && len(key) < 64 {
+		q.keys[key] = key
+	}
+	return key
 }
 
 // indicator reports whether a character has, or may have, a meaning at the start of a scalar.
