@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -38,14 +39,22 @@ type handler struct {
 	log  logr.Logger
 	// fights is nil where nothing is changed.
 	fights *fightDetector
+	// load is nil where nothing is bounded.
+	load            *load
+	sheds, rejected *occasional
 }
 
 // ServeHTTP answers an AdmissionReview of admission.k8s.io/v1. Whatever is not one gets an HTTP error, which the API server
 // treats by the webhook's failurePolicy; an AdmissionReview that says "not allowed" would refuse the request in any case.
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	in, release := h.load.body(w, r)
+	defer release()
+	body, err := io.ReadAll(in)
 	var tooLarge *http.MaxBytesError
 	switch {
+	case errors.Is(err, errBusy), errors.Is(err, os.ErrDeadlineExceeded):
+		h.shed(w, err)
+		return
 	case errors.As(err, &tooLarge):
 		h.reject(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("AdmissionReview is larger than %d bytes", maxBody))
 		return
@@ -56,6 +65,12 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.reject(w, http.StatusBadRequest, "empty body: POST an AdmissionReview of admission.k8s.io/v1")
 		return
 	}
+	leave, err := h.load.enter(r.Context(), body)
+	if err != nil {
+		h.shed(w, err)
+		return
+	}
+	defer leave()
 	var review admissionv1.AdmissionReview
 	if err := apijson.Unmarshal(body, &review); err != nil {
 		h.reject(w, http.StatusBadRequest, "decode AdmissionReview: "+err.Error())
@@ -65,9 +80,9 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.reject(w, http.StatusBadRequest, fmt.Sprintf("%s %s is not a request of admission.k8s.io/v1 AdmissionReview", review.APIVersion, review.Kind))
 		return
 	}
-	in := admission.Request{AdmissionRequest: *review.Request}
-	resp := h.Handle(r.Context(), in)
-	if err := resp.Complete(in); err != nil {
+	request := admission.Request{AdmissionRequest: *review.Request}
+	resp := h.Handle(r.Context(), request)
+	if err := resp.Complete(request); err != nil {
 		h.reject(w, http.StatusInternalServerError, "encode patch: "+err.Error())
 		return
 	}
@@ -79,28 +94,31 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (h *handler) reject(w http.ResponseWriter, code int, message string) {
-	h.log.Info("not an AdmissionReview", "webhook", h.name, "code", code, "reason", message)
+	h.rejected.Info(h.log, "not an AdmissionReview", "webhook", h.name, "code", code, "reason", message)
 	requestsTotal.WithLabelValues(h.name, "", "", "error").Inc()
 	http.Error(w, message, code)
 }
 
 // Handle answers one request. It recovers from panics itself: whatever goes wrong in here, the request goes through.
 func (h *handler) Handle(ctx context.Context, in admission.Request) (resp admission.Response) {
-	result := "allowed"
+	result, kind := "allowed", "other" // a made-up kind makes no new metric
 	defer func() {
 		if p := recover(); p != nil {
 			panicsTotal.Inc()
 			h.log.Error(fmt.Errorf("panic: %v", p), "the request goes through", requestFields(&in, "webhook", h.name, "stack", string(debug.Stack()))...)
 			result, resp = "panic", admission.Allowed("")
 		}
-		requestsTotal.WithLabelValues(h.name, in.Kind.Kind, string(in.Operation), result).Inc()
+		requestsTotal.WithLabelValues(h.name, kind, operationLabel(in.Operation), result).Inc()
 	}()
 	set, resp := h.set.Load(), admission.Allowed("")
+	if set.Knows(in.Kind.Group, in.Kind.Kind, in.SubResource) {
+		kind = in.Kind.Kind
+	}
 	if isCheck(&in.AdmissionRequest) {
 		return resp.WithWarnings("sixgate " + h.name + answered)
 	}
 	op := rules.Operation(in.Operation)
-	if op != rules.Create && op != rules.Update || !set.Knows(in.Kind.Group, in.Kind.Kind, in.SubResource) {
+	if op != rules.Create && op != rules.Update || kind == "other" {
 		return resp
 	}
 	req := rules.Request{Operation: op, Subresource: in.SubResource, Namespace: in.Namespace}

@@ -77,13 +77,7 @@ func run(ctx context.Context, args []string) error {
 		Logger:                 log,
 		Metrics:                metricsserver.Options{BindAddress: o.metrics},
 		HealthProbeBindAddress: o.health,
-		WebhookServer: webhook.NewServer(webhook.Options{
-			Host: "::", Port: o.port,
-			TLSOpts: []func(*tls.Config){func(c *tls.Config) {
-				c.MinVersion = tls.VersionTLS12
-				c.GetCertificate = certs.GetCertificate
-			}},
-		}),
+		WebhookServer:          newServer("::", o.port, log.WithName("server"), func(c *tls.Config) { c.GetCertificate = certs.GetCertificate }),
 	})
 	if err != nil {
 		return fmt.Errorf("make manager: %w", err)
@@ -93,9 +87,14 @@ func run(ctx context.Context, args []string) error {
 	events := func(on *corev1.ObjectReference, note string) {
 		recorder.Eventf(on, nil, corev1.EventTypeWarning, "IPv4Only", "Validate", "%s", note)
 	}
-	requests, server := log.WithName("admission"), mgr.GetWebhookServer()
-	server.Register("/mutate", &handler{name: "mutate", verb: mutateRequest, set: &policy.set, log: requests, fights: newFightDetector()})
-	server.Register("/validate", &handler{name: "validate", verb: validateRequest(events), set: &policy.set, log: requests})
+	server, limit := mgr.GetWebhookServer(), newLoad(limitMemory())
+	for _, h := range []*handler{
+		{name: "mutate", verb: mutateRequest, fights: newFightDetector()},
+		{name: "validate", verb: validateRequest(events)},
+	} {
+		h.set, h.log, h.load, h.sheds, h.rejected = &policy.set, log.WithName("admission"), limit, &occasional{}, &occasional{}
+		server.Register("/"+h.name, h)
+	}
 	for _, r := range []interface {
 		Start(context.Context) error
 		NeedLeaderElection() bool

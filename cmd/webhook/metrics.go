@@ -10,7 +10,7 @@ import (
 // The metrics of the webhook, beside those of controller-runtime.
 var (
 	requestsTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "sixgate_requests_total", Help: "Admission requests by webhook, kind, operation and result (allowed, warned, changed, denied, would-be-changed, would-be-denied, error, panic).",
+		Name: "sixgate_requests_total", Help: "Admission requests by webhook, kind, operation and result (allowed, warned, changed, denied, would-be-changed, would-be-denied, error, panic, shed).",
 	}, []string{"webhook", "kind", "operation", "result"})
 	findingsTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "sixgate_findings_total", Help: "Findings by rule, action (changed, warned, denied, would-be-changed, would-be-denied, skipped) and namespace.",
@@ -50,7 +50,7 @@ func (l *labelLimit) label(value string) string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !l.seen[value] {
-		if len(l.seen) >= l.most {
+		if len(l.seen) >= l.most || len(value) > 63 { // longer than a name of a namespace may be
 			return "other"
 		}
 		l.seen[value] = true
