@@ -19,14 +19,12 @@ const (
 // returns how many bytes there are.
 func limitMemory() int64 {
 	limit := cgroupMemory("/sys/fs/cgroup", "/proc/self/cgroup")
-	if os.Getenv("GOMEMLIMIT") == "" && limit > 0 {
+	if os.Getenv("GOMEMLIMIT") != "" {
+		limit = debug.SetMemoryLimit(-1)
+	} else if limit > 0 {
 		debug.SetMemoryLimit(limit / 10 * 9) // a tenth is for what Go does not count
 	}
-	// $GOMEMLIMIT, too, may be the lower one.
-	if m := debug.SetMemoryLimit(-1); limit == 0 || m < limit {
-		limit = m
-	}
-	if limit > 1<<50 { // the runtime's word for none
+	if limit == 0 || limit > 1<<50 { // the runtime's word for none
 		return defaultMemory
 	}
 	return min(limit, mostMemory)
