@@ -73,11 +73,19 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	certs := newCertSource(o, client, log.WithName("certificates"))
+	tlsOptions := []func(*tls.Config){func(c *tls.Config) { c.GetCertificate = certs.GetCertificate }}
+	if o.clientCA != "" {
+		clients, err := newClientCheck(o.clientCA, commas(o.clients), log.WithName("clients"))
+		if err != nil {
+			return err
+		}
+		tlsOptions = append(tlsOptions, clients.apply) // last: it copies what the others have set
+	}
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
 		Logger:                 log,
 		Metrics:                metricsserver.Options{BindAddress: o.metrics},
 		HealthProbeBindAddress: o.health,
-		WebhookServer:          newServer("::", o.port, log.WithName("server"), func(c *tls.Config) { c.GetCertificate = certs.GetCertificate }),
+		WebhookServer:          newServer("::", o.port, log.WithName("server"), tlsOptions...),
 	})
 	if err != nil {
 		return fmt.Errorf("make manager: %w", err)

@@ -33,11 +33,15 @@ type options struct {
 	version    bool
 	check      time.Duration
 	enforce    string
+	clientCA   string
+	clients    string
 }
 
 // enforced are the webhooks of --enforce.
-func (o *options) enforced() []string {
-	return strings.FieldsFunc(o.enforce, func(r rune) bool { return r == ',' })
+func (o *options) enforced() []string { return commas(o.enforce) }
+
+func commas(list string) []string {
+	return strings.FieldsFunc(list, func(r rune) bool { return r == ',' })
 }
 
 // parseOptions reads flags and checks what can be checked without a cluster.
@@ -62,6 +66,8 @@ func parseOptions(args []string) (*options, error) {
 	fs.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig file; none: $KUBECONFIG, else the pod's service account")
 	fs.DurationVar(&o.check, "check", 0, "do not serve: wait this long until the API server has asked the webhook and got an answer, then stop")
 	fs.StringVar(&o.enforce, "enforce", "", "with --check: set failurePolicy to Fail once it has answered; mutate, validate or mutate,validate")
+	fs.StringVar(&o.clientCA, "client-ca-file", "", "CAs, PEM, of the certificates that API servers must show; none: everybody is answered")
+	fs.StringVar(&o.clients, "client-names", "", "with --client-ca-file: common or DNS names that such a certificate may have, by commas; none: any")
 	fs.BoolVar(&o.version, "version", false, "print the version and stop")
 	if err := fs.Parse(args); err != nil {
 		return nil, err
@@ -83,6 +89,8 @@ func parseOptions(args []string) (*options, error) {
 	switch {
 	case o.check < 0:
 		return nil, errors.New("--check must not be negative")
+	case o.clients != "" && o.clientCA == "":
+		return nil, errors.New("--client-names needs --client-ca-file")
 	case o.enforce != "" && o.check == 0:
 		return nil, errors.New("--enforce needs --check")
 	}

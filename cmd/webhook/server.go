@@ -104,7 +104,11 @@ func (s *server) Start(ctx context.Context) error {
 		Handler: http.HandlerFunc(s.serve), Protocols: protocols,
 		ReadHeaderTimeout: headerTime, ReadTimeout: bodyTime, WriteTimeout: answerTime, IdleTimeout: idleTime, MaxHeaderBytes: maxHeader,
 		ConnState: s.conns.observe,
-		ErrorLog:  log.New(writerFunc(func(line string) { errs.Info(s.log, "connection", "error", line) }), "", 0),
+		ErrorLog: log.New(writerFunc(func(line string) {
+			if !strings.Contains(line, " from [::1]:") || s.tls.GetConfigForClient == nil { // StartedChecker shows no certificate
+				errs.Info(s.log, "connection", "error", line)
+			}
+		}), "", 0),
 	}
 	s.bound <- listener.Addr()
 	drained := make(chan error, 1)

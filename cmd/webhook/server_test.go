@@ -106,7 +106,7 @@ func startServer(t testing.TB, options ...func(*tls.Config)) *running {
 	cert, caPEM, _ := selfSigned(t, "server")
 	logs := &lockedLog{}
 	log := funcr.New(logs.add, funcr.Options{})
-	s := newServer("::1", 0, log, append(options, func(c *tls.Config) { c.Certificates = []tls.Certificate{cert} })...)
+	s := newServer("::1", 0, log, append([]func(*tls.Config){func(c *tls.Config) { c.Certificates = []tls.Certificate{cert} }}, options...)...)
 	serveHandlers(s, log, newLoad(defaultMemory))
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -149,10 +149,11 @@ func apiServer(t testing.TB, r *running, dial func(ctx context.Context, network,
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(client.Client.CloseIdleConnections)
 	return client
 }
 
-// ask sends an AdmissionReview as an API server does, with its timeout, and returns what is wrong with the answer.
+// askReview sends an AdmissionReview as an API server does, with its timeout, and returns what is wrong with the answer.
 func askReview(client rest.Interface, path string, body []byte) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
