@@ -1,4 +1,4 @@
-.PHONY: demo demo-stop demo-node demo-node-stop test unit e2e e2e-oldest build image release-dry-run screenshots generate freeze-chart lint bench fuzz
+.PHONY: demo demo-stop demo-node demo-node-stop test unit e2e e2e-oldest build image release-dry-run screenshots generate freeze-chart lint bench fuzz fuzz-ci race vulnerabilities
 
 # The main job on a real IPv6-only API server; the cluster stays up until `make demo-stop`.
 demo: tools
@@ -13,7 +13,7 @@ demo-node: tools
 	go run ./e2e/demo -node
 
 # All tests: unit tests, then the tests on real API servers, nginx and the rest.
-test: tools lint unit e2e e2e-oldest
+test: tools lint unit race fuzz-ci e2e e2e-oldest
 
 build:
 	CGO_ENABLED=0 go build -o bin/ ./cmd/...
@@ -75,18 +75,25 @@ lint:
 	go vet -tags e2e ./...
 	go tool -modfile=tools/lint/go.mod staticcheck -tags e2e ./...
 
+# The webhook and its rules under the race detector.
+race:
+	go test -race -short ./cmd/webhook ./pkg/validate ./pkg/mutate ./pkg/listen
+
+# Known faults of what is linked. Needs https://vuln.go.dev, and says so where it is out of reach; the release does not go on with findings.
+vulnerabilities:
+	@sh tools/vulnerabilities.sh
+
 # Never in CI: the figures of docs/benchmarks.md.
 bench:
 	go test -run '^$$' -bench . -benchmem ./cmd/webhook ./pkg/...
 
+# What can be fuzzed, for a minute each.
 fuzz:
-	go test -run '^$$' -fuzz FuzzNginx -fuzztime 60s ./pkg/listen
-	go test -run '^$$' -fuzz FuzzFiles -fuzztime 60s -fuzzminimizetime 3x ./pkg/listen
-	go test -run '^$$' -fuzz FuzzProcess -fuzztime 60s -fuzzminimizetime 3x ./pkg/listen
-	go test -run '^$$' -fuzz FuzzRead -fuzztime 60s -fuzzminimizetime 3x ./pkg/sockets
-	go test -run '^$$' -fuzz FuzzReadPolicy -fuzztime 60s -fuzzminimizetime 3x ./pkg/rules
-	go test -run '^$$' -fuzz FuzzRead -fuzztime 60s -fuzzminimizetime 3x ./pkg/manifest
-	go test -run '^$$' -fuzz FuzzSplice -fuzztime 60s -fuzzminimizetime 3x ./pkg/manifest
+	sh tools/fuzz.sh 60s ./pkg/... ./cmd/...
+
+# The same in less than three minutes, without the commands: to instrument all that they import takes longer than that.
+fuzz-ci:
+	sh tools/fuzz.sh 5s ./pkg/...
 
 .PHONY: tools
 tools:

@@ -145,7 +145,7 @@ func (in *input) folder(ctx context.Context, arg string) {
 		root += string(filepath.Separator) // leads through a symbolic link
 	}
 	before := len(in.errs)
-	w := &walker{input: in}
+	w := &walker{input: in, arg: arg}
 	var patterns []gitignore.Pattern
 	if !in.options.noIgnore {
 		if patterns = ignoreFor(arg); ignored(patterns, arg, true) {
@@ -165,6 +165,7 @@ func (in *input) folder(ctx context.Context, arg string) {
 // A walker reads one folder.
 type walker struct {
 	*input
+	arg   string
 	found bool // a file, which another argument may have named already
 	left  bool // a file or folder was left out
 }
@@ -213,6 +214,9 @@ func (w *walker) walk(ctx context.Context, dir string, patterns []gitignore.Patt
 			continue
 		}
 		info, err := os.Stat(name)
+		if err == nil && w.options.repairs && leadsOut(w.arg, name, e) {
+			err = errors.New("is a symbolic link that leads out of the folder; name the file itself to repair it")
+		}
 		if err != nil {
 			w.fail(name, err)
 		} else {
@@ -245,6 +249,24 @@ func isManifest(path string, d fs.DirEntry) bool {
 		return err != nil || info.Mode().IsRegular() // a dangling link is reported by who opens it
 	}
 	return d.Type().IsRegular()
+}
+
+// leadsOut reports whether an entry of a folder is a symbolic link to what is not below that folder: who may add files to it should
+// not have others repaired.
+func leadsOut(folder, name string, d fs.DirEntry) bool {
+	if d.Type()&fs.ModeSymlink == 0 {
+		return false
+	}
+	root, err := filepath.EvalSymlinks(folder)
+	if err == nil {
+		root, err = filepath.Abs(root)
+	}
+	target, err2 := filepath.EvalSymlinks(name)
+	if err2 == nil {
+		target, err2 = filepath.Abs(target)
+	}
+	rel, err3 := filepath.Rel(root, target)
+	return err != nil || err2 != nil || err3 != nil || !filepath.IsLocal(rel)
 }
 
 func isManifestName(path string) bool {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -39,17 +40,29 @@ type handler struct {
 	log  logr.Logger
 	// fights is nil where nothing is changed.
 	fights *fightDetector
+	// load is nil where nothing is bounded.
+	load            *load
+	sheds, rejected *occasional
 }
 
 // ServeHTTP answers an AdmissionReview of admission.k8s.io/v1. Whatever is not one gets an HTTP error, which the API server
 // treats by the webhook's failurePolicy; an AdmissionReview that says "not allowed" would refuse the request in any case.
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	buffer := bodies.Get().(*bytes.Buffer)
-	defer bodies.Put(buffer)
+	defer func() {
+		if buffer.Cap() <= maxPooled {
+			bodies.Put(buffer)
+		}
+	}()
 	buffer.Reset()
-	_, err := buffer.ReadFrom(http.MaxBytesReader(w, r.Body, maxBody))
+	in, release := h.load.body(w, r)
+	defer release()
+	_, err := buffer.ReadFrom(in)
 	var tooLarge *http.MaxBytesError
 	switch {
+	case errors.Is(err, errBusy), errors.Is(err, os.ErrDeadlineExceeded):
+		h.shed(w, err)
+		return
 	case errors.As(err, &tooLarge):
 		h.reject(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("AdmissionReview is larger than %d bytes", maxBody))
 		return
@@ -60,6 +73,12 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.reject(w, http.StatusBadRequest, "empty body: POST an AdmissionReview of admission.k8s.io/v1")
 		return
 	}
+	leave, err := h.load.enter(r.Context(), buffer.Bytes())
+	if err != nil {
+		h.shed(w, err)
+		return
+	}
+	defer leave()
 	q, err := readReview(buffer.Bytes())
 	if err != nil {
 		h.reject(w, http.StatusBadRequest, err.Error())
@@ -79,11 +98,14 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 var reviewType = metav1.TypeMeta{Kind: "AdmissionReview", APIVersion: admissionv1.SchemeGroupVersion.String()}
 
+// maxPooled is the largest buffer that is kept, in bytes: a few huge requests shall not hold memory for ever.
+const maxPooled = 1 << 20
+
 // bodies are buffers that were used: nothing that is read from one keeps its bytes.
 var bodies = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
 func (h *handler) reject(w http.ResponseWriter, code int, message string) {
-	h.log.Info("not an AdmissionReview", "webhook", h.name, "code", code, "reason", message)
+	h.rejected.Info(h.log, "not an AdmissionReview", "webhook", h.name, "code", code, "reason", message)
 	requestsTotal.WithLabelValues(h.name, "", "", "error").Inc()
 	http.Error(w, message, code)
 }

@@ -73,17 +73,20 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	certs := newCertSource(o, client, log.WithName("certificates"))
+	tlsOptions := []func(*tls.Config){func(c *tls.Config) { c.GetCertificate = certs.GetCertificate }}
+	if o.clientCA != "" {
+		clients, err := newClientCheck(o.clientCA, commas(o.clients), log.WithName("clients"))
+		if err != nil {
+			return err
+		}
+		tlsOptions = append(tlsOptions, clients.apply) // last: it copies what the others have set
+	}
+	server := newServer("::", o.port, log.WithName("server"), tlsOptions...)
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
 		Logger:                 log,
 		Metrics:                metricsserver.Options{BindAddress: o.metrics},
 		HealthProbeBindAddress: o.health,
-		WebhookServer: webhook.NewServer(webhook.Options{
-			Host: "::", Port: o.port,
-			TLSOpts: []func(*tls.Config){func(c *tls.Config) {
-				c.MinVersion = tls.VersionTLS12
-				c.GetCertificate = certs.GetCertificate
-			}},
-		}),
+		WebhookServer:          server,
 	})
 	if err != nil {
 		return fmt.Errorf("make manager: %w", err)
@@ -99,10 +102,14 @@ func run(ctx context.Context, args []string) error {
 			return fmt.Errorf("add to manager: %w", err)
 		}
 	}
-	requests, server := log.WithName("admission"), mgr.GetWebhookServer()
-	stopping := &drain{}
-	server.Register("/mutate", stopping.handler(&handler{name: "mutate", verb: mutateRequest, set: &policy.set, log: requests, fights: newFightDetector()}))
-	server.Register("/validate", stopping.handler(&handler{name: "validate", verb: validateRequest(events), set: &policy.set, log: requests}))
+	limit := newLoad(limitMemory())
+	for _, h := range []*handler{
+		{name: "mutate", verb: mutateRequest, fights: newFightDetector()},
+		{name: "validate", verb: validateRequest(events)},
+	} {
+		h.set, h.log, h.load, h.sheds, h.rejected = &policy.set, log.WithName("admission"), limit, &occasional{}, &occasional{}
+		server.Register("/"+h.name, h)
+	}
 	for _, r := range []interface {
 		Start(context.Context) error
 		NeedLeaderElection() bool
@@ -114,11 +121,11 @@ func run(ctx context.Context, args []string) error {
 	if err := addChecks(mgr, server, policy, certs); err != nil {
 		return err
 	}
-	if err := mgr.AddReadyzCheck("stopping", stopping.ready); err != nil {
+	if err := mgr.AddReadyzCheck("stopping", server.drain.ready); err != nil {
 		return err
 	}
 	log.Info("starting", "version", version(), "port", o.port)
-	return mgr.Start(stopping.after(ctx, o.shutdownDelay, log))
+	return mgr.Start(server.drain.after(ctx, o.shutdownDelay, log))
 }
 
 func newCertSource(o *options, client kubernetes.Interface, log logr.Logger) certSource {

@@ -14,7 +14,7 @@ import (
 // The metrics of the webhook, beside those of controller-runtime.
 var (
 	requestsTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "sixgate_requests_total", Help: "Admission requests by webhook, kind, operation and result (allowed, warned, changed, denied, would-be-changed, would-be-denied, error, panic).",
+		Name: "sixgate_requests_total", Help: "Admission requests by webhook, kind, operation and result (allowed, warned, changed, denied, would-be-changed, would-be-denied, error, panic, shed).",
 	}, []string{"webhook", "kind", "operation", "result"})
 	findingsTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "sixgate_findings_total", Help: "Findings by rule, action (changed, warned, denied, would-be-changed, would-be-denied, skipped) and namespace.",

@@ -34,13 +34,17 @@ type options struct {
 	check      time.Duration
 	enforce    string
 	events     bool
+	clientCA   string
+	clients    string
 
 	shutdownDelay time.Duration
 }
 
 // enforced are the webhooks of --enforce.
-func (o *options) enforced() []string {
-	return strings.FieldsFunc(o.enforce, func(r rune) bool { return r == ',' })
+func (o *options) enforced() []string { return commas(o.enforce) }
+
+func commas(list string) []string {
+	return strings.FieldsFunc(list, func(r rune) bool { return r == ',' })
 }
 
 // parseOptions reads flags and checks what can be checked without a cluster.
@@ -67,6 +71,8 @@ func parseOptions(args []string) (*options, error) {
 	fs.DurationVar(&o.check, "check", 0, "do not serve: wait this long until the API server has asked the webhook and got an answer, then stop")
 	fs.StringVar(&o.enforce, "enforce", "", "with --check: set failurePolicy to Fail once it has answered; mutate, validate or mutate,validate")
 	fs.BoolVar(&o.events, "events", false, "write an Event on what is refused, or would be; dry runs are left out")
+	fs.StringVar(&o.clientCA, "client-ca-file", "", "CAs, PEM, of the certificates that API servers must show; none: everybody is answered")
+	fs.StringVar(&o.clients, "client-names", "", "with --client-ca-file: common or DNS names that such a certificate may have, by commas; none: any")
 	fs.BoolVar(&o.version, "version", false, "print the version and stop")
 	if err := fs.Parse(args); err != nil {
 		return nil, err
@@ -91,6 +97,8 @@ func parseOptions(args []string) (*options, error) {
 	switch {
 	case o.check < 0:
 		return nil, errors.New("--check must not be negative")
+	case o.clients != "" && o.clientCA == "":
+		return nil, errors.New("--client-names needs --client-ca-file")
 	case o.enforce != "" && o.check == 0:
 		return nil, errors.New("--enforce needs --check")
 	case o.events && o.check > 0:

@@ -27,7 +27,7 @@ func (r *Report) writeGitHub(w io.Writer, o Options) error {
 		file, line, column = o.location(file, template, line, column)
 		fmt.Fprintf(b, "::%s ", name)
 		if file != stdin {
-			fmt.Fprintf(b, "file=%s,", gitHubProperty.Replace(o.relative(file)))
+			fmt.Fprintf(b, "file=%s,", gitHubProperty.Replace(Printable(o.relative(file))))
 			if line > 0 {
 				fmt.Fprintf(b, "line=%d,", line)
 			}

@@ -362,7 +362,7 @@ func (d *Diff) writeMarkdown(w io.Writer, o Options) error {
 	b.WriteString(s.String() + "\n")
 	var rows []string
 	row := func(label string, at At, template, message, rule string) {
-		where := markdownCode(fmt.Sprintf("%s:%d", o.relative(at.File), at.Line))
+		where := markdownCode(Printable(fmt.Sprintf("%s:%d", o.relative(at.File), at.Line)))
 		if link := o.linkTo(at, template); link != "" && label == "**worse**" { // the other lines are not in the new tree
 			where = "[" + where + "](" + markdownTarget(link) + ")"
 		}

@@ -6,12 +6,17 @@ import (
 	"crypto/sha256"
 	_ "embed"
 	"encoding/base64"
+	"errors"
 	"html/template"
 	"io"
 	"maps"
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
+
+	"golang.org/x/text/runes"
+	"golang.org/x/text/transform"
 
 	"github.com/sixgate/sixgate/pkg/rules"
 )
@@ -108,7 +113,13 @@ func (r *Report) writeHTML(w io.Writer, o Options) error {
 		names = append(names, name{n.Name, n.Shown})
 	}
 	slices.SortFunc(names, func(a, b name) int { return cmp.Compare(a.Shown, b.Shown) })
-	b := bufio.NewWriter(w)
+	valid := transform.NewWriter(w, runes.Map(func(r rune) rune { // a name of a file may be any bytes
+		if unicode.IsControl(r) && r != '\n' && r != '\t' {
+			return unicode.ReplacementChar
+		}
+		return r
+	}))
+	b := bufio.NewWriter(valid)
 	err = page.Execute(b, map[string]any{
 		"Policy": "default-src 'none'; style-src " + cspHash(htmlStyle) + "; script-src " + cspHash(htmlScript) +
 			"; img-src data:; base-uri 'none'; form-action 'none'",
@@ -134,7 +145,7 @@ func (r *Report) writeHTML(w io.Writer, o Options) error {
 	if err != nil {
 		return err
 	}
-	return b.Flush()
+	return errors.Join(b.Flush(), valid.Close())
 }
 
 func cspHash(s string) string {

@@ -75,7 +75,7 @@ func markdownMore(b *strings.Builder, n int, noun string) {
 }
 
 func (o *Options) markdownRow(f *Finding) string {
-	where := o.relative(f.File)
+	where := Printable(o.relative(f.File))
 	if f.Line > 0 {
 		where += fmt.Sprintf(":%d", f.Line)
 	}

@@ -170,10 +170,10 @@ func excerpt(source string, column int) (line, caret string) {
 	return line, b.String() + "^"
 }
 
-// Printable replaces what a terminal would obey: control characters other than tab.
+// Printable replaces what a terminal would obey: control characters other than tab, and what reorders text.
 func Printable(s string) string {
 	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) && r != '\t' {
+		if unicode.IsControl(r) && r != '\t' || unicode.Is(unicode.Bidi_Control, r) {
 			return unicode.ReplacementChar
 		}
 		return r

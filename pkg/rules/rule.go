@@ -163,7 +163,7 @@ func cut(s string, runes int) string {
 // clean keeps a message on one line: the API server drops a warning that has a control character or bad UTF-8.
 func clean(s string) string {
 	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || r == utf8.RuneError {
+		if unicode.IsControl(r) || r == utf8.RuneError || unicode.Is(unicode.Bidi_Control, r) { // the last ones reorder what is read
 			return ' '
 		}
 		return r

@@ -130,8 +130,11 @@ func checkClusterIPs(req *Request, stored *Object, report func(path Path, value,
 		keep := stored.Str("spec", "clusterIP")
 		report(path, value, message, "changed "+quote(value)+" to "+quote(keep)+", as it is stored", func(o *Object) {
 			o.Set(Path{"spec", "clusterIP"}, keep)
-			if _, ok := o.Get("spec", "clusterIPs"); ok {
-				o.Set(Path{"spec", "clusterIPs"}, stored.List("spec", "clusterIPs"))
+			many := Path{"spec", "clusterIPs"}
+			if ips := stored.List(many...); ips == nil {
+				o.Remove(many)
+			} else if _, ok := o.Get(many...); ok {
+				o.Set(many, ips)
 			}
 		})
 	case isClusterDNS(req) && req.Policy.Cluster.DNS.Address == "":

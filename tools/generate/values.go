@@ -38,6 +38,10 @@ type values struct {
 		IssuerRef  map[string]any `yaml:"issuerRef" doc:"cert-manager: {kind, name} of your issuer; default: a CA of its own in this namespace"`
 		CABundle   string         `yaml:"caBundle" doc:"mounted: the CA, PEM; empty where somebody else puts it into the registrations"`
 	} `yaml:"certificates" doc:"the serving certificate"`
+	ClientCA struct {
+		Certificates string   `yaml:"certificates" doc:"PEM: only API servers that show a certificate of these CAs are answered, see docs/security.md; empty: everybody"`
+		Names        []string `yaml:"names" doc:"common or DNS names that such a certificate may have; []: any"`
+	} `yaml:"clientCA" doc:"client certificates of API servers"`
 	Replicas            int `yaml:"replicas" doc:"pods of the webhook" min:"0"`
 	PodDisruptionBudget struct {
 		Enabled        bool `yaml:"enabled" doc:"keep replicas while nodes are drained"`
