@@ -17,16 +17,18 @@ func TestArrows(t *testing.T) {
 		t.Fatal(err)
 	}
 	may := map[string][]string{
-		"pkg/listen":   {},
-		"pkg/sockets":  {},
-		"pkg/rules":    {"pkg/listen"},
-		"pkg/mutate":   {"pkg/rules"},
-		"pkg/validate": {"pkg/rules"},
-		"pkg/manifest": {"pkg/rules"},
-		"pkg/report":   {"pkg/rules", "pkg/manifest"},
-		"pkg/export":   {"pkg/rules"},
-		"cmd/sixgate":  {"pkg/rules", "pkg/manifest", "pkg/report", "pkg/mutate", "pkg/validate", "pkg/sockets", "pkg/export", "cmd/internal/live"},
-		"cmd/webhook":  {"pkg/rules", "pkg/mutate", "pkg/validate", "cmd/internal/live"},
+		"pkg/quickyaml": {},
+		"pkg/order":     {},
+		"pkg/listen":    {"pkg/quickyaml"},
+		"pkg/sockets":   {},
+		"pkg/rules":     {"pkg/listen", "pkg/quickyaml"},
+		"pkg/mutate":    {"pkg/rules"},
+		"pkg/validate":  {"pkg/rules"},
+		"pkg/manifest":  {"pkg/rules", "pkg/quickyaml", "pkg/order"},
+		"pkg/report":    {"pkg/rules", "pkg/manifest"},
+		"pkg/export":    {"pkg/rules"},
+		"cmd/sixgate":   {"pkg/rules", "pkg/manifest", "pkg/report", "pkg/mutate", "pkg/validate", "pkg/sockets", "pkg/export", "pkg/order", "cmd/internal/live"},
+		"cmd/webhook":   {"pkg/rules", "pkg/mutate", "pkg/validate", "cmd/internal/live"},
 
 		"cmd/internal/live": {},
 	}
