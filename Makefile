@@ -67,6 +67,8 @@ fuzz:
 	go test -run '^$$' -fuzz FuzzProcess -fuzztime 60s -fuzzminimizetime 3x ./pkg/listen
 	go test -run '^$$' -fuzz FuzzRead -fuzztime 60s -fuzzminimizetime 3x ./pkg/sockets
 	go test -run '^$$' -fuzz FuzzReadPolicy -fuzztime 60s -fuzzminimizetime 3x ./pkg/rules
+	go test -run '^$$' -fuzz FuzzDecode -fuzztime 60s -fuzzminimizetime 3x ./pkg/rules
+	go test -run '^$$' -fuzz FuzzReview -fuzztime 60s -fuzzminimizetime 3x ./cmd/webhook
 	go test -run '^$$' -fuzz FuzzRead -fuzztime 60s -fuzzminimizetime 3x ./pkg/manifest
 	go test -run '^$$' -fuzz FuzzSplice -fuzztime 60s -fuzzminimizetime 3x ./pkg/manifest
 
