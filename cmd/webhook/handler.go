@@ -203,16 +203,15 @@ func mutateRequest(_ context.Context, set *rules.Set, req *rules.Request, in *ad
 		resp.Patches = result.Patch
 		resp.Warnings = rules.Fit(result.Warnings())
 	}
-	var changed []string
-	for _, f := range result.Changed {
-		count(in, f.Rule.ID, action)
-		line := f.String()
-		if f.Changed != "" && action == "changed" {
-			line = f.ChangedString()
-		}
-		changed = append(changed, line)
+	for i := range result.Changed {
+		count(in, result.Changed[i].Rule.ID, action)
 	}
-	annotate(&resp, action, changed)
+	annotate(&resp, action, rules.Lines(len(result.Changed), func(i int) string {
+		if f := &result.Changed[i]; f.Changed != "" && action == "changed" {
+			return f.ChangedString()
+		}
+		return result.Changed[i].String()
+	}))
 	return resp
 }
 
@@ -280,12 +279,10 @@ func controllerOf(o *rules.Object, namespace string) (*corev1.ObjectReference, b
 }
 
 func lines(in *admission.Request, findings []rules.Finding, action string) []string {
-	var out []string
-	for _, f := range findings {
-		count(in, f.Rule.ID, action)
-		out = append(out, f.String())
+	for i := range findings {
+		count(in, findings[i].Rule.ID, action)
 	}
-	return out
+	return rules.Lines(len(findings), func(i int) string { return findings[i].String() })
 }
 
 // optOuts says how a person who knows better keeps the object as it is.

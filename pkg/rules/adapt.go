@@ -72,9 +72,12 @@ func isMirror(o *Object) bool {
 
 // isWindows: the kubelet of v1.37 still sets the older label on its node too.
 func isWindows(o *Object, pod Path) bool {
-	return o.Str(pod.With("spec", "os", "name")...) == "windows" ||
-		o.Str(pod.With("spec", "nodeSelector", "kubernetes.io/os")...) == "windows" ||
-		o.Str(pod.With("spec", "nodeSelector", "beta.kubernetes.io/os")...) == "windows"
+	at, _ := o.Get(pod...)
+	template, _ := at.(map[string]any)
+	spec, _ := template["spec"].(map[string]any)
+	system, _ := spec["os"].(map[string]any)
+	node, _ := spec["nodeSelector"].(map[string]any)
+	return system["name"] == "windows" || node["kubernetes.io/os"] == "windows" || node["beta.kubernetes.io/os"] == "windows"
 }
 
 // HasController: a controller made the object, so nobody who could read a refusal is there.

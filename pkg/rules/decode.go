@@ -46,11 +46,18 @@ func NewDecoder(text []byte) *Decoder {
 // Free ends the use of a decoder. What it returned stays as it is.
 func (d *Decoder) Free() {
 	d.source = bytes.Buffer{}
-	clear(d.members[:cap(d.members)])
-	clear(d.values[:cap(d.values)])
-	d.members, d.values = d.members[:0], d.values[:0]
+	d.members, d.values = emptied(d.members, 0), emptied(d.values, 0)
 	d.unquoted, d.tooLarge = false, nil
 	decoders.Put(d)
+}
+
+// emptied is a stack without what is above its first n entries; one that a huge object has made is not kept.
+func emptied[T any](stack []T, n int) []T {
+	clear(stack[n:])
+	if n == 0 && cap(stack) > 4096 {
+		return nil
+	}
+	return stack[:n]
 }
 
 // End returns an error if anything but space follows.
@@ -244,7 +251,7 @@ func (d *Decoder) object(field func(name string) (value any, keep bool, err erro
 	for _, m := range d.members[first:] {
 		out[m.name] = m.value
 	}
-	d.members = d.members[:first]
+	d.members = emptied(d.members, first)
 	return out, nil
 }
 
@@ -265,6 +272,6 @@ func (d *Decoder) list() ([]any, error) {
 	}
 	out := make([]any, len(d.values)-first)
 	copy(out, d.values[first:])
-	d.values = d.values[:first]
+	d.values = emptied(d.values, first)
 	return out, nil
 }

@@ -184,6 +184,15 @@ const (
 	maxWarningRunes = 3072
 )
 
+// Lines are n warnings for Fit, which keeps a dozen at most: the others are counted, not written.
+func Lines(n int, line func(i int) string) []string {
+	out := make([]string, n)
+	for i := range min(n, maxWarnings) {
+		out[i] = line(i)
+	}
+	return out
+}
+
 // Fit cuts a list of warnings to what one request may carry, and says so.
 func Fit(warnings []string) []string {
 	runes := 0
