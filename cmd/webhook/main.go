@@ -14,6 +14,7 @@ import (
 	"runtime/debug"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/go-logr/zapr"
@@ -81,7 +82,7 @@ func run(ctx context.Context, args []string) error {
 			Host: "::", Port: o.port,
 			TLSOpts: []func(*tls.Config){func(c *tls.Config) {
 				c.MinVersion = tls.VersionTLS12
-				c.GetCertificate = certs.GetCertificate
+				c.GetCertificate = onceStarted(certs.GetCertificate, policy.Ready, time.Now().Add(startLimit))
 			}},
 		}),
 	})
@@ -113,6 +114,27 @@ func run(ctx context.Context, args []string) error {
 	}
 	log.Info("starting", "version", version(), "port", o.port)
 	return mgr.Start(stopping.after(ctx, o.shutdownDelay, log))
+}
+
+// startLimit is how long a replica may take to get its certificate and the cluster's families.
+const startLimit = 10 * time.Second
+
+// onceStarted is get, for the time until a replica has started. A container that was started again is still among the endpoints of the
+// Service; an API server that reaches it then waits in the handshake, for its request would be lost otherwise.
+func onceStarted(get func(*tls.ClientHelloInfo) (*tls.Certificate, error), ready func() error, limit time.Time) func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	return func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+		for {
+			cert, err := get(hello)
+			if err == nil && ready() == nil || time.Now().After(limit) {
+				return cert, err
+			}
+			select {
+			case <-hello.Context().Done():
+				return nil, hello.Context().Err()
+			case <-time.After(20 * time.Millisecond):
+			}
+		}
+	}
 }
 
 func newCertSource(o *options, client kubernetes.Interface, log logr.Logger) certSource {
