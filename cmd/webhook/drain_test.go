@@ -2,8 +2,12 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
+	"errors"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -54,5 +58,46 @@ func TestDrain(t *testing.T) {
 		case <-time.After(time.Minute):
 			t.Error("the server's context does not end")
 		}
+	}
+}
+
+// TestOnceStarted: a handshake waits for certificate and families, and not longer than a replica may take to start.
+func TestOnceStarted(t *testing.T) {
+	s := httptest.NewTLSServer(nil)
+	t.Cleanup(s.Close)
+	var certified, known atomic.Bool
+	get := func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+		if !certified.Load() {
+			return nil, errors.New("no certificate")
+		}
+		return &s.TLS.Certificates[0], nil
+	}
+	ready := func() error {
+		if !known.Load() {
+			return errors.New("unknown")
+		}
+		return nil
+	}
+	handshake := func(limit time.Time) error {
+		near, far := net.Pipe()
+		defer near.Close()
+		go tls.Client(near, &tls.Config{InsecureSkipVerify: true}).Handshake() //nolint:errcheck // the server's says it
+		return tls.Server(far, &tls.Config{GetCertificate: onceStarted(get, ready, limit)}).HandshakeContext(t.Context())
+	}
+	if err := handshake(time.Now()); err == nil || err.Error() != "no certificate" {
+		t.Errorf("after the limit: %v", err)
+	}
+	done := make(chan error)
+	go func() { done <- handshake(time.Now().Add(time.Hour)) }()
+	for _, step := range []*atomic.Bool{&certified, &known} {
+		select {
+		case err := <-done:
+			t.Fatalf("it did not wait: %v", err)
+		case <-time.After(50 * time.Millisecond):
+		}
+		step.Store(true)
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }

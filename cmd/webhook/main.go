@@ -14,6 +14,7 @@ import (
 	"runtime/debug"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/go-logr/zapr"
@@ -73,7 +74,9 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	certs := newCertSource(o, client, log.WithName("certificates"))
-	tlsOptions := []func(*tls.Config){func(c *tls.Config) { c.GetCertificate = certs.GetCertificate }}
+	tlsOptions := []func(*tls.Config){func(c *tls.Config) {
+		c.GetCertificate = onceStarted(certs.GetCertificate, policy.Ready, time.Now().Add(startLimit))
+	}}
 	if o.clientCA != "" {
 		clients, err := newClientCheck(o.clientCA, commas(o.clients), log.WithName("clients"))
 		if err != nil {
@@ -126,6 +129,27 @@ func run(ctx context.Context, args []string) error {
 	}
 	log.Info("starting", "version", version(), "port", o.port)
 	return mgr.Start(server.drain.after(ctx, o.shutdownDelay, log))
+}
+
+// startLimit is how long a replica may take to get its certificate and the cluster's families.
+const startLimit = 10 * time.Second
+
+// onceStarted is get, for the time until a replica has started. A container that was started again is still among the endpoints of the
+// Service; an API server that reaches it then waits in the handshake, for its request would be lost otherwise.
+func onceStarted(get func(*tls.ClientHelloInfo) (*tls.Certificate, error), ready func() error, limit time.Time) func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	return func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+		for {
+			cert, err := get(hello)
+			if err == nil && ready() == nil || time.Now().After(limit) {
+				return cert, err
+			}
+			select {
+			case <-hello.Context().Done():
+				return nil, hello.Context().Err()
+			case <-time.After(20 * time.Millisecond):
+			}
+		}
+	}
 }
 
 func newCertSource(o *options, client kubernetes.Interface, log logr.Logger) certSource {

@@ -196,6 +196,11 @@ func (c *Cluster) RestartAPIServer(ctx context.Context) error {
 	i := slices.IndexFunc(c.processes, func(p *process) bool { return p.cmd.Path == c.Assets.APIServer })
 	old := c.processes[i]
 	c.processes = slices.Delete(c.processes, i, i+1)
+	defer func() { // Stop ends it after those that are connected to it
+		if last := len(c.processes) - 1; last > i && c.processes[last].cmd.Path == c.Assets.APIServer {
+			c.processes = slices.Insert(c.processes[:last:last], i, c.processes[last])
+		}
+	}()
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
 	if err := old.cmd.Process.Signal(syscall.SIGTERM); err != nil {

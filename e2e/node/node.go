@@ -404,6 +404,7 @@ func removeTraces() error {
 	if err != nil {
 		return err
 	}
+	others := false // nodes that run
 	for line := range strings.Lines(string(mounts)) {
 		f := strings.Fields(line)
 		if len(f) < 3 || f[2] != "cgroup" && f[2] != "cgroup2" {
@@ -417,12 +418,16 @@ func removeTraces() error {
 			// Of a process that has ended and that nobody has waited for, the command line is empty.
 			command, _ := os.ReadFile(filepath.Join("/proc", strings.TrimPrefix(filepath.Base(group), "sixgate-"), "cmdline"))
 			if len(command) > 0 {
+				others = true
 				continue
 			}
 			if err := removeGroup(group); err != nil {
 				return fmt.Errorf("remove cgroup: %w", err)
 			}
 		}
+	}
+	if others {
+		return nil // they would lose what is mounted there
 	}
 	// node.sh makes them as places to mount on.
 	for _, dir := range []string{"/var/lib/cni", "/var/lib/kubelet"} {
