@@ -9,6 +9,11 @@ import (
 	"path/filepath"
 )
 
+// FindArgoCD is FindFlux for the program of tools/argocd, which compares and syncs as the application controller does.
+func FindArgoCD(ctx context.Context, progress io.Writer) (string, error) {
+	return findProgram(ctx, "argocd", "github.com/argoproj/argo-cd/v3", "", progress)
+}
+
 // FindFlux returns the program of tools/flux, which compares and applies as kustomize-controller does, from the same cache as
 // FindAssets; it builds it if it is missing or has changed, which takes some minutes and the Go module proxy.
 func FindFlux(ctx context.Context, progress io.Writer) (string, error) {

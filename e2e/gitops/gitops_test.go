@@ -25,6 +25,9 @@ func TestMain(m *testing.M) {
 		if err == nil {
 			_, err = cluster.FindFlux(context.Background(), os.Stderr)
 		}
+		if err == nil {
+			_, err = cluster.FindArgoCD(context.Background(), os.Stderr)
+		}
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
