@@ -167,14 +167,18 @@ spec:
 		return fmt.Sprint(code, text)
 	}
 	padding := "# " + strings.Repeat("x", 1000) + "\n"
-	large := objects + strings.Repeat(padding, keepBytes/len(padding)+1)
-	want := audit(objects, false)
-	if !strings.Contains(want, `"level": "warn"`) { // the Pod does not name the port, else it were deny
-		t.Fatal(want)
-	}
-	for name, got := range map[string]string{"file": audit(objects, true), "large": audit(large, false), "large file": audit(large, true)} {
-		if got != want {
-			t.Errorf("%s:\n%s\nwant\n%s", name, got, want)
+	config, pod, _ := strings.Cut(objects, "---\n")
+	last := pod + "---\n" + config // so that the padding makes the ConfigMap too large to be kept until the Pod is known
+	for _, in := range []string{objects, last} {
+		want := audit(in, false)
+		if !strings.Contains(want, `"level": "warn"`) { // the Pod does not name the port, else it were deny
+			t.Fatal(want)
+		}
+		large := in + strings.Repeat(padding, keepBytes/len(padding)+1)
+		for name, got := range map[string]string{"file": audit(in, true), "large": audit(large, false), "large file": audit(large, true)} {
+			if got != want {
+				t.Errorf("%s:\n%s\nwant\n%s", name, got, want)
+			}
 		}
 	}
 }

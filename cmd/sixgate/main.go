@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -26,8 +27,12 @@ const (
 func main() {
 	signal.Ignore(syscall.SIGPIPE) // else a write to a closed pipe ends the program, whatever the exit code would be
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	// Nearly all memory is garbage at once. Memory that is never touched, and costs none, makes the collector wait for 32 MB more of it.
-	ballast := make([]byte, 32<<20)
+	// Nearly all memory is garbage at once. Memory that is never touched, and costs none, makes the collector wait for 32 MB of it
+	// where little is kept, and half of what is kept counts where that is much.
+	ballast := make([]byte, 64<<20)
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(50)
+	}
 	code := run(ctx, os.Args, os.Stdin, os.Stdout, os.Stderr)
 	runtime.KeepAlive(ballast)
 	stop()

@@ -111,3 +111,48 @@ func TestScanStops(t *testing.T) {
 		t.Errorf("%d objects", n)
 	}
 }
+
+// TestRescan: what is read again is what was read, and nothing else is.
+func TestRescan(t *testing.T) {
+	var in strings.Builder
+	for i := range 3000 { // several tasks
+		name := fmt.Sprintf("n%d", i)
+		switch i % 7 {
+		case 0:
+			fmt.Fprintf(&in, "---\napiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: ConfigMap, metadata: {name: %s}}\n- {apiVersion: v1, kind: Pod, metadata: {name: %[1]s}}\n", name)
+		case 1:
+			in.WriteString("---\n# empty\n")
+		case 2:
+			in.WriteString("---\na: b: c\n")
+		case 3:
+			in.WriteString("---\n" + head(name) + "...\n---\n")
+		default:
+			in.WriteString("---\n" + head(name))
+		}
+	}
+	docs, _ := scan(strings.NewReader(in.String()))
+	parts := map[int]int{}
+	var want []*Document
+	for i := 0; i < len(docs); i += 10 {
+		index, before := docs[i].Part()
+		parts[index] = before
+	}
+	for _, d := range docs {
+		if index, _ := d.Part(); parts[index] > 0 || index == 0 {
+			want = append(want, d)
+		}
+	}
+	var got []*Document
+	for d, err := range Rescan("f", strings.NewReader(in.String()), parts) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, d)
+	}
+	if len(want) < len(docs)/20 || len(want) > len(docs)/5 {
+		t.Errorf("%d of %d objects", len(want), len(docs))
+	}
+	if a, b := lines(got, nil), lines(want, nil); a != b {
+		t.Errorf("read again:\n%s\nwant\n%s", a, b)
+	}
+}

@@ -150,6 +150,18 @@ func seeds() (docs [][]byte) {
 	return docs
 }
 
+// TestWords: what a scalar without quotes is.
+func TestWords(t *testing.T) {
+	for _, word := range strings.Fields(`y Y yes Yes YES yEs true True TRUE on On ON n N no No NO false False FALSE off Off OFF ~ null Null NULL nULL .nan .NaN .NAN
+		.inf .Inf .INF +.inf -.inf .infinity +1 -1 +a -a -0 0 00 1. .1 +.1 1.1.1 1e3 1E+3 1.5e-3 e3 0x1f 0X1F 0xg 0o17 017 08 0b11 -0b11 0b12 1_000 _1 1__0 -_1 0x_1
+		9223372036854775807 9223372036854775808 -9223372036854775808 18446744073709551616 123456789012345678 1234567890123456789 12:30 1:2:3 2001-1-1
+		2001-01-01T00:00:00Z 2001-01-01t1:2:3.4 1Gi 100m 1k 10.0.0.1 fd00::1 ::1 - -- --a = + . .. ... infinity nan Inf p1 0p1 0x1p2 1_`) {
+		for _, doc := range []string{"a: " + word + "\n", word + ": a\n", "a: [" + word + "]\n", "a: {" + word + ": " + word + "}\n", "a:\n- " + word + "\n"} {
+			agree(t, []byte(doc))
+		}
+	}
+}
+
 // TestBroken breaks documents at random, token by token: what the parser still takes must be what the libraries see.
 func TestBroken(t *testing.T) {
 	tokens := []string{
