@@ -23,7 +23,7 @@ image:
 	go -C tools/release run . -root "$(CURDIR)" -repository "$(REPOSITORY)" image
 
 # All that a release is made of, in dist; nothing is published.
-release-dry-run:
+release-dry-run: vulnerabilities
 	go -C tools/release run . -root "$(CURDIR)" -repository "$(REPOSITORY)" -key "$(KEY)" all
 
 unit:

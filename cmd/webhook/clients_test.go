@@ -116,3 +116,19 @@ func TestGarbageCertificates(t *testing.T) {
 	}
 	s.report(t, client, service, "80 garbage client certificates")
 }
+
+// TestOldTLS: nothing older than TLS 1.2 is spoken.
+func TestOldTLS(t *testing.T) {
+	r := startServer(t)
+	for version, want := range map[uint16]bool{tls.VersionTLS10: false, tls.VersionTLS11: false, tls.VersionTLS12: true, tls.VersionTLS13: true} {
+		c := r.client.Clone()
+		c.MinVersion, c.MaxVersion = version, version
+		conn, err := tls.Dial("tcp", r.addr, c)
+		if err == nil != want {
+			t.Errorf("%s: %v", tls.VersionName(version), err)
+		}
+		if err == nil {
+			_ = conn.Close()
+		}
+	}
+}
