@@ -59,9 +59,10 @@ lint:
 	@# G104: errors of closing what was only read, and of writers that keep theirs. G304: the command line opens the files that it is given.
 	go tool -modfile=tools/lint/go.mod gosec -quiet -exclude=G104,G304 ./cmd/... ./pkg/...
 
-# The webhook and its rules under the race detector.
+# What runs at a time, under the race detector.
 race:
-	go test -race -short ./cmd/webhook ./pkg/validate ./pkg/mutate ./pkg/listen
+	go test -race -short ./cmd/webhook ./pkg/validate ./pkg/mutate ./pkg/manifest
+	go test -race -run 'TestTwoPasses|TestFormats|TestInterrupt' ./cmd/sixgate
 
 # Known faults of what is linked. Needs https://vuln.go.dev, and says so where it is out of reach; the release does not go on with findings.
 vulnerabilities:
