@@ -18,7 +18,7 @@ $SOURCE_DATE_EPOCH where that is set.`,
 		Args:              cobra.MatchAll(atLeastOne("a folder"), cobra.MaximumNArgs(1)),
 		ValidArgsFunction: cobra.FixedCompletions(nil, cobra.ShellCompDirectiveFilterDirs),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			err := os.MkdirAll(args[0], 0o755)
+			err := os.MkdirAll(args[0], 0o755) // #nosec G301 -- manual pages are for everybody
 			if err == nil {
 				header := doc.GenManHeader{Section: "1", Source: "sixgate " + version(), Manual: "Sixgate"}
 				cmd.Root().DisableAutoGenTag = true

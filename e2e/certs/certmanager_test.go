@@ -160,7 +160,7 @@ func TestCertManager(t *testing.T) {
 	// The same rotation before cert-manager 1.19: this is what the merging, and a CA that keeps its key, are for; and it shows
 	// that a lost write is counted.
 	stopInjector()
-	stopInjector = inject("CAInjectorMerging=false")
+	inject("CAInjectorMerging=false")
 	l = in.underLoad("key of the CA rotated, with an injector that replaces", func() {
 		late.Store(true)
 		ca := rotateKey()

@@ -222,9 +222,11 @@ func field(n *yaml.Node, key string) *yaml.Node {
 }
 
 // repository is the root of the repository, where the command runs or two folders above its test.
-func repository() fs.FS {
+func repository() fs.FS { return os.DirFS(rootFolder()) }
+
+func rootFolder() string {
 	if _, err := os.Stat(chartFolder); err == nil {
-		return os.DirFS(".")
+		return "."
 	}
-	return os.DirFS("../..")
+	return "../.."
 }

@@ -63,6 +63,11 @@ func generate() (map[string][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	linked, err := dependencyFiles(rootFolder())
+	if err != nil {
+		return nil, err
+	}
+	maps.Copy(files, linked)
 	maps.Copy(files, chart)
 	maps.Copy(files, base)
 	for name, c := range map[string]struct{ kind, resource string }{

@@ -117,7 +117,11 @@ func (r release) extras(scratch string) ([]file, error) {
 	if err != nil {
 		return nil, err
 	}
-	files := []file{licence}
+	notices, err := read("THIRD_PARTY_NOTICES", filepath.Join(r.root, "THIRD_PARTY_NOTICES"), 0o644)
+	if err != nil {
+		return nil, err
+	}
+	files := []file{licence, notices}
 	b, err := r.build(scratch, "sixgate", platform{runtime.GOOS, runtime.GOARCH})
 	if err != nil {
 		return nil, err

@@ -70,6 +70,10 @@ func (r release) oneImage(webhook, cli *binary, arch string) (v1.Image, error) {
 	if err != nil {
 		return nil, err
 	}
+	notices, err := read("licenses/THIRD_PARTY_NOTICES", filepath.Join(r.root, "THIRD_PARTY_NOTICES"), 0o444)
+	if err != nil {
+		return nil, err
+	}
 	labels := map[string]string{
 		"org.opencontainers.image.title":    "Sixgate",
 		"org.opencontainers.image.source":   "https://github.com/sixgate/sixgate",
@@ -87,7 +91,7 @@ func (r release) oneImage(webhook, cli *binary, arch string) (v1.Image, error) {
 		}
 		content := []file{program}
 		if b == webhook {
-			content = append(content, licence)
+			content = append(content, licence, notices)
 		}
 		var plain bytes.Buffer
 		if err := writeTar(&plain, created.Time, content); err != nil {

@@ -214,7 +214,7 @@ func extract(t *testing.T, img v1.Image) string {
 		}
 	}
 	slices.Sort(names)
-	if want := []string{"licenses 755 0:0", "licenses/LICENSE 444 0:0", "sixgate 555 0:0", "webhook 555 0:0"}; !slices.Equal(names, want) {
+	if want := []string{"licenses 755 0:0", "licenses/LICENSE 444 0:0", "licenses/THIRD_PARTY_NOTICES 444 0:0", "sixgate 555 0:0", "webhook 555 0:0"}; !slices.Equal(names, want) {
 		t.Errorf("content: %v", names)
 	}
 	return dir
@@ -396,7 +396,7 @@ func testArchive(t *testing.T, out string, p platform) {
 			t.Fatal(err)
 		}
 	}
-	for _, want := range []string{"LICENSE", "completions/_sixgate", "completions/sixgate.bash", "completions/sixgate.fish", "completions/sixgate.ps1", "sixgate"} {
+	for _, want := range []string{"LICENSE", "THIRD_PARTY_NOTICES", "completions/_sixgate", "completions/sixgate.bash", "completions/sixgate.fish", "completions/sixgate.ps1", "sixgate"} {
 		if !slices.Contains(names, want) {
 			t.Errorf("%s is not in %v", want, names)
 		}
