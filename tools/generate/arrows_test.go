@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestArrows holds the imports to the architecture: pkg/listen knows nothing of ours, only the commands know client-go, the
+// TestArrows holds the imports to the architecture: pkg/listen knows nothing of Kubernetes, only the commands know client-go, the
 // server's libraries stay in cmd/webhook.
 func TestArrows(t *testing.T) {
 	const ours = "github.com/sixgate/sixgate/"
@@ -17,16 +17,18 @@ func TestArrows(t *testing.T) {
 		t.Fatal(err)
 	}
 	may := map[string][]string{
-		"pkg/listen":   {},
-		"pkg/sockets":  {},
-		"pkg/rules":    {"pkg/listen"},
-		"pkg/mutate":   {"pkg/rules"},
-		"pkg/validate": {"pkg/rules"},
-		"pkg/manifest": {"pkg/rules"},
-		"pkg/report":   {"pkg/rules", "pkg/manifest"},
-		"pkg/export":   {"pkg/rules"},
-		"cmd/sixgate":  {"pkg/rules", "pkg/manifest", "pkg/report", "pkg/mutate", "pkg/validate", "pkg/sockets", "pkg/export", "cmd/internal/live"},
-		"cmd/webhook":  {"pkg/rules", "pkg/mutate", "pkg/validate", "cmd/internal/live"},
+		"pkg/order":     {},
+		"pkg/quickyaml": {},
+		"pkg/listen":    {"pkg/quickyaml"},
+		"pkg/sockets":   {},
+		"pkg/rules":     {"pkg/listen", "pkg/quickyaml"},
+		"pkg/mutate":    {"pkg/rules"},
+		"pkg/validate":  {"pkg/rules"},
+		"pkg/manifest":  {"pkg/rules", "pkg/order", "pkg/quickyaml"},
+		"pkg/report":    {"pkg/rules", "pkg/manifest"},
+		"pkg/export":    {"pkg/rules"},
+		"cmd/sixgate":   {"pkg/rules", "pkg/order", "pkg/manifest", "pkg/report", "pkg/mutate", "pkg/validate", "pkg/sockets", "pkg/export", "cmd/internal/live"},
+		"cmd/webhook":   {"pkg/rules", "pkg/mutate", "pkg/validate", "cmd/internal/live"},
 
 		"cmd/internal/live": {},
 	}
