@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestArrows holds the imports to the architecture: pkg/listen knows nothing of ours, only the commands know client-go, the
+// TestArrows holds the imports to the architecture: pkg/listen knows nothing of Kubernetes, only the commands know client-go, the
 // server's libraries stay in cmd/webhook.
 func TestArrows(t *testing.T) {
 	const ours = "github.com/sixgate/sixgate/"
