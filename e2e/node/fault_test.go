@@ -32,12 +32,12 @@ import (
 
 // A tally is what became of the writes of one fault.
 type tally struct {
-	writes     int // that the API server decided
-	unmutated  int // stored without the repair, or refused by the API server because it was missing
-	refused    int // because the webhook did not answer
-	unreached  int // the API server itself did not answer; tried again
-	last       error
-	lastPolicy string // KUBERNETES_SERVICE_HOST that the last Pod was given
+	writes     int            // that the API server decided
+	unmutated  int            // stored without the repair, or refused by the API server because it was missing
+	refused    int            // because the webhook did not answer
+	unreached  int            // the API server itself did not answer; tried again
+	why        map[string]int // the ends of the errors
+	lastPolicy string         // KUBERNETES_SERVICE_HOST that the last Pod was given
 }
 
 func (t *tally) add(o tally) {
@@ -45,8 +45,11 @@ func (t *tally) add(o tally) {
 	t.unmutated += o.unmutated
 	t.refused += o.refused
 	t.unreached += o.unreached
-	if o.last != nil {
-		t.last = o.last
+	for reason, n := range o.why {
+		if t.why == nil {
+			t.why = map[string]int{}
+		}
+		t.why[reason] += n
 	}
 	if o.lastPolicy != "" {
 		t.lastPolicy = o.lastPolicy
@@ -138,16 +141,20 @@ func write(ctx context.Context, client kubernetes.Interface, service bool) (t ta
 		}
 	}
 	t.writes = 1
+	if err != nil {
+		parts := strings.Split(err.Error(), ": ")
+		t.why = map[string]int{parts[len(parts)-1]: 1}
+	}
 	switch {
 	case err == nil:
 	case strings.Contains(err.Error(), "failed calling webhook"):
-		t.refused, t.last = 1, err
+		t.refused = 1
 	case strings.Contains(err.Error(), "not configured on this cluster"):
 		t.unmutated = 1
 	case utilnet.IsConnectionRefused(err), utilnet.IsConnectionReset(err), utilnet.IsProbableEOF(err), utilnet.IsHTTP2ConnectionLost(err),
-		strings.Contains(err.Error(), "client connection lost"), strings.Contains(err.Error(), "apiserver not ready"),
+		strings.Contains(err.Error(), "client connection lost"), strings.Contains(err.Error(), "failed to allocate IP"), strings.Contains(err.Error(), "apiserver not ready"),
 		strings.Contains(err.Error(), "apiserver is shutting down"), strings.Contains(err.Error(), "serviceaccount"), strings.Contains(err.Error(), "not yet ready to handle request"):
-		return tally{unreached: 1, last: err}, nil
+		return tally{unreached: 1, why: t.why}, nil
 	default:
 		return t, err
 	}
@@ -263,10 +270,23 @@ var allFaults = []fault{
 		if err != nil {
 			return err
 		}
+		before, err := f.pods(ctx, ".status.containerStatuses[0].restartCount")
+		if err != nil {
+			return err
+		}
 		if err := syscall.Kill(pods[0].pid, syscall.SIGKILL); err != nil {
 			return err
 		}
-		return f.killed(ctx)
+		if err := f.Eventually(ctx, func() error {
+			now, err := f.pods(ctx, ".status.containerStatuses[0].restartCount")
+			if err == nil && slices.Equal(now, before) {
+				err = errors.New("no container was started again")
+			}
+			return err
+		}); err != nil {
+			return err
+		}
+		return f.rolled(ctx)
 	}},
 	{"one pod deleted by force (`--force --grace-period=0`)", false, func(ctx context.Context, f *faults) error {
 		pods, err := f.targets(ctx)
@@ -278,20 +298,6 @@ var allFaults = []fault{
 	}},
 	{"network between API server and one pod cut for 20 s", false, func(ctx context.Context, f *faults) error { return f.cut(ctx, 1, 20*time.Second) }},
 	{"network between API server and both pods cut for 10 s", false, func(ctx context.Context, f *faults) error { return f.cut(ctx, 2, 10*time.Second) }},
-}
-
-// killed waits until a container has been started again.
-func (f *faults) killed(ctx context.Context) error {
-	if err := f.Eventually(ctx, func() error {
-		restarts, err := f.pods(ctx, ".status.containerStatuses[0].restartCount")
-		if err == nil && !slices.ContainsFunc(restarts, func(n string) bool { return n != "0" }) {
-			err = errors.New("no container was started again")
-		}
-		return err
-	}); err != nil {
-		return err
-	}
-	return f.rolled(ctx)
 }
 
 // process is the webhook of a pod.
@@ -430,10 +436,10 @@ func TestFaults(t *testing.T) {
 				t.Logf("%.0f s: %+v", time.Since(begin).Seconds(), tally)
 				fmt.Fprintf(&table, "| %s | %s | %d | %d | %d |\n", policy, fault.name, tally.writes, tally.unmutated, tally.refused)
 				if fault.strict && tally.unmutated+tally.refused > 0 {
-					t.Errorf("%d writes are not repaired, %d are refused: %v", tally.unmutated, tally.refused, tally.last)
+					t.Errorf("%d writes are not repaired, %d are refused: %v", tally.unmutated, tally.refused, tally.why)
 				}
 				if policy == "Fail" && tally.unmutated > 0 || policy == "Ignore" && tally.refused > 0 {
-					t.Errorf("under %s %d writes are not repaired and %d refused: %v", policy, tally.unmutated, tally.refused, tally.last)
+					t.Errorf("under %s %d writes are not repaired and %d refused: %v", policy, tally.unmutated, tally.refused, tally.why)
 				}
 			})
 		}
