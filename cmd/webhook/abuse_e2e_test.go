@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"golang.org/x/net/http2"
-	"k8s.io/client-go/rest"
 )
 
 // TestAbuse: what strangers do to the port does not keep an API server from its answers, and all of it ends.
@@ -212,7 +211,7 @@ func TestAbuse(t *testing.T) {
 			s := startSteady(client, service)
 			c.abuse(t, r)
 			s.report(t, client, service, c.name)
-			client.(*rest.RESTClient).Client.CloseIdleConnections()
+			closeIdle(client)
 			r.stop()
 			noLeak(t, before)
 		})

@@ -26,6 +26,7 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/go-logr/logr/funcr"
 	admissionv1 "k8s.io/api/admission/v1"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 
@@ -148,8 +149,13 @@ func apiServer(t testing.TB, r *running, dial func(ctx context.Context, network,
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(client.Client.CloseIdleConnections)
+	t.Cleanup(func() { closeIdle(client) })
 	return client
+}
+
+// closeIdle ends the connections of a client, which the server would wait for.
+func closeIdle(client rest.Interface) {
+	utilnet.CloseIdleConnectionsFor(client.(*rest.RESTClient).Client.Transport)
 }
 
 // askReview sends an AdmissionReview as an API server does, with its timeout, and returns what is wrong with the answer.
