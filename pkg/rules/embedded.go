@@ -191,7 +191,9 @@ func (a *Active) checkEmbedded(req *Request) []Finding {
 	for i, e := range embeddedPods(req.Object) {
 		inner := *req
 		inner.Object, inner.Old = e.view, nil
-		for _, f := range a.Check(&inner) {
+		found := a.Check(&inner)
+		req.Asked = req.Asked || inner.Asked
+		for _, f := range found {
 			path, ok := e.outer(f.Path)
 			if !ok && i > 0 { // of the object itself, and said before
 				continue
