@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -82,36 +83,89 @@ type Tools struct{ Helm3, Helm4, Kustomize string }
 // FindTools returns the programs at the versions that the modules in tools name, from the same cache as FindAssets; it builds
 // those that are missing, which takes some minutes and the Go module proxy.
 func FindTools(ctx context.Context, progress io.Writer) (Tools, error) {
-	root, err := findRoot()
-	if err != nil {
-		return Tools{}, err
+	f := finder{ctx: ctx, progress: progress, build: true}
+	t := Tools{
+		Helm3:     f.find("helm3", "helm.sh/helm/v3", "/cmd/helm").path("helm3"),
+		Helm4:     f.find("helm4", "helm.sh/helm/v4", "/cmd/helm").path("helm4"),
+		Kustomize: f.find("kustomize", "sigs.k8s.io/kustomize/kustomize/v5", "").path("kustomize"),
 	}
-	cache, err := cacheDir()
-	if err != nil {
-		return Tools{}, err
+	return t, f.err
+}
+
+// A Peer is a program that Sixgate is measured against.
+type Peer struct{ Path, Module, Version string }
+
+// Peers are the programs of the benchmarks.
+type Peers struct{ KyvernoCLI, Kyverno, Gator, Conftest, KubeScore Peer }
+
+// FindPeers is FindTools for the peers. Without build a missing one is an error, [fs.ErrNotExist].
+func FindPeers(ctx context.Context, build bool, progress io.Writer) (Peers, error) {
+	f := finder{ctx: ctx, progress: progress, build: build}
+	peer := func(t tool, name string) Peer { return Peer{t.path(name), t.module, t.version} }
+	kubeScore := f.find("kube-score", "github.com/zegl/kube-score", "/cmd/kube-score")
+	conftest := f.find("conftest", "github.com/open-policy-agent/conftest", "")
+	gator := f.find("gator", "github.com/open-policy-agent/gatekeeper/v3", "/cmd/gator")
+	kyverno := f.find("kyverno", "github.com/kyverno/kyverno", "/cmd/cli/kubectl-kyverno", "/cmd/kyverno")
+	return Peers{
+		KyvernoCLI: peer(kyverno, "kubectl-kyverno"), Kyverno: peer(kyverno, "kyverno"),
+		Gator: peer(gator, "gator"), Conftest: peer(conftest, "conftest"), KubeScore: peer(kubeScore, "kube-score"),
+	}, f.err
+}
+
+// A tool is a directory of programs of one module.
+type tool struct{ dir, module, version string }
+
+func (t tool) path(name string) string { return filepath.Join(t.dir, name) }
+
+// A finder finds programs in the cache until the first error.
+type finder struct {
+	ctx      context.Context
+	progress io.Writer
+	build    bool
+	err      error
+}
+
+// find returns the programs that tools/<name> pins. One package gives the program <name>, of several each its own last element.
+func (f *finder) find(name, module string, packages ...string) tool {
+	t := tool{module: module}
+	if f.err != nil {
+		return t
 	}
-	find := func(name, module, pkg string) string {
+	f.err = func() error {
+		root, err := findRoot()
 		if err != nil {
-			return ""
+			return err
+		}
+		cache, err := cacheDir()
+		if err != nil {
+			return err
 		}
 		folder := filepath.Join("tools", name)
-		var version string
-		if version, err = moduleVersion(filepath.Join(root, folder, "go.mod"), module); err != nil {
-			return ""
+		if t.version, err = moduleVersion(filepath.Join(root, folder, "go.mod"), module); err != nil {
+			return err
 		}
-		dir := filepath.Join(cache, name+"-"+version)
-		path := filepath.Join(dir, name)
-		if _, statErr := os.Stat(path); statErr != nil {
-			err = build(ctx, root, dir, []program{{name, version, folder, module + pkg, "-s -w"}}, progress)
+		t.dir = filepath.Join(cache, name+"-"+t.version)
+		var programs []program
+		missing := error(nil)
+		for _, pkg := range packages {
+			p := program{name, t.version, folder, module + pkg, "-s -w"}
+			if len(packages) > 1 {
+				p.name = path.Base(pkg)
+			}
+			programs = append(programs, p)
+			if _, err := os.Stat(t.path(p.name)); err != nil {
+				missing = err
+			}
 		}
-		return path
-	}
-	t := Tools{
-		Helm3:     find("helm3", "helm.sh/helm/v3", "/cmd/helm"),
-		Helm4:     find("helm4", "helm.sh/helm/v4", "/cmd/helm"),
-		Kustomize: find("kustomize", "sigs.k8s.io/kustomize/kustomize/v5", ""),
-	}
-	return t, err
+		if missing == nil {
+			return nil
+		}
+		if !f.build {
+			return fmt.Errorf("find %s %s: %w", name, t.version, missing)
+		}
+		return build(f.ctx, root, t.dir, programs, f.progress)
+	}()
+	return t
 }
 
 func assetsIn(dir string) (Assets, error) {
