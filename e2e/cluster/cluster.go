@@ -174,7 +174,13 @@ func (c *Cluster) path(name string) string { return filepath.Join(c.Dir, name) }
 
 // run starts one component.
 func (c *Cluster) run(path string, args ...string) error {
-	p, err := startProcess(filepath.Base(path), path, args, c.Dir, c.detach)
+	return c.Run(filepath.Base(path), path, nil, args...)
+}
+
+// Run starts one more program beside the control plane, with env added to an environment that has PATH and HOME alone. Its output
+// is in <Dir>/<name>.log. It ends with the cluster, or by [Cluster.Kill].
+func (c *Cluster) Run(name, path string, env []string, args ...string) error {
+	p, err := startProcess(name, path, env, args, c.Dir, c.detach)
 	if err != nil {
 		return err
 	}
@@ -183,6 +189,27 @@ func (c *Cluster) run(path string, args ...string) error {
 		return writePIDs(c.Dir, c.processes)
 	}
 	return nil
+}
+
+// PID returns the process ID of a running component, by the name of its log: "kube-apiserver", "webhook-0"; 0: there is none.
+func (c *Cluster) PID(name string) int {
+	for _, p := range c.processes {
+		if p.name == name && p.exited() == nil {
+			return p.cmd.Process.Pid
+		}
+	}
+	return 0
+}
+
+// Kill ends a program that [Cluster.Run] started: SIGTERM, and SIGKILL after 10 s.
+func (c *Cluster) Kill(name string) error {
+	for i, p := range c.processes {
+		if p.name == name {
+			c.processes = slices.Delete(c.processes, i, i+1)
+			return p.stop()
+		}
+	}
+	return fmt.Errorf("stop %s: it does not run", name)
 }
 
 // wait polls until url answers 200, a component ends or ctx does.
