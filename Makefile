@@ -1,4 +1,4 @@
-.PHONY: demo demo-stop test unit e2e build image release-dry-run screenshots generate lint bench fuzz
+.PHONY: demo demo-stop test unit e2e build image release-dry-run screenshots generate lint bench bench-handler fuzz
 
 # The main job on a real IPv6-only API server; the cluster stays up until `make demo-stop`.
 demo: tools
@@ -31,6 +31,7 @@ unit:
 	go test ./...
 	cd tools/cni && go test ./...
 	cd tools/release && go test ./...
+	cd bench && go test ./...
 
 # More manifests to test with, where somebody put them beside the checkout.
 CORPUS = $(patsubst %/SOURCES.md,%,$(firstword $(wildcard ../*/corpus/SOURCES.md)))
@@ -57,8 +58,17 @@ lint:
 	go vet -tags e2e ./...
 	go tool -modfile=tools/lint/go.mod staticcheck -tags e2e ./...
 
-# Never in CI: the figures of docs/benchmarks.md.
-bench:
+# Never in CI: the figures of docs/benchmarks.md. Sixgate beside its peers; the first run builds those, about 15 minutes on 2 idle
+# cores, later ones take less than 20 minutes. BENCH="-short": to see that it works; BENCH="-input DIR -large": docs/benchmarks.md.
+BENCH =
+bench: tools
+	@mkdir -p bin docs/benchmarks-output
+	go build -C bench -o ../bin/bench .
+	nice -n 15 bin/bench -prepare $(BENCH)
+	bin/bench -out docs/benchmarks-output/peers.md $(BENCH)
+
+# The handler and the parsers alone.
+bench-handler:
 	go test -run '^$$' -bench . -benchmem ./cmd/webhook ./pkg/...
 
 fuzz:

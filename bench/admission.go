@@ -441,6 +441,19 @@ func (b *bed) slice(ctx context.Context, o burden, s setup, requests, round int,
 	return nil
 }
 
+// resident returns a size of the webhooks, in MB; those that do not run are left out.
+func (b *bed) resident(field string) map[string]float64 {
+	out := map[string]float64{}
+	for _, name := range []string{"floor", "webhook-0", "kyverno"} {
+		if pid := b.c.PID(name); pid != 0 {
+			if mb, err := memory(pid, field); err == nil {
+				out[name] = mb
+			}
+		}
+	}
+	return out
+}
+
 // write prints a table for each object.
 func (b *bed) write(w io.Writer, list []burden, all map[string]map[string]*series, rounds, requests int) {
 	fmt.Fprintf(w, "## Admission\n\nA real kube-apiserver and etcd, %d clients that create an object by dry run and wait for the answer; %d rounds of %d requests for each line, in turn.\n", b.l.clients, rounds, requests)

@@ -292,7 +292,7 @@ type auditor struct {
 	log      io.Writer
 }
 
-func (a auditor) measure(ctx context.Context, w io.Writer) error {
+func (a auditor) measure(ctx context.Context, f *figures, w io.Writer) error {
 	once, err := collect(filepath.Join(a.dir, "once"), a.folders)
 	if err != nil {
 		return err
@@ -358,6 +358,7 @@ func (a auditor) measure(ctx context.Context, w io.Writer) error {
 			fmt.Fprintf(a.log, "audit of %.0f MB, round %d: %.2f s, %.0f MB\n", c.megabytes(), round, r.seconds, r.peak)
 			rate, busy, peak = append(rate, c.megabytes()/r.seconds), append(busy, r.cpu/r.seconds), append(peak, r.peak)
 		}
+		f.filesPerSecond = median(rate) / c.megabytes() * float64(c.objects)
 		t.row(fmt.Sprintf("%.1f MB", c.megabytes()), fmt.Sprint(c.objects), spread(rate, ""), number(median(rate)/c.megabytes()*float64(c.objects)), spread(busy, ""), spread(peak, ""))
 		if err := os.RemoveAll(filepath.Dir(c.dir)); err != nil {
 			return err

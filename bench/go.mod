@@ -5,6 +5,7 @@ go 1.26.8
 replace github.com/sixgate/sixgate => ../
 
 require (
+	github.com/evanphx/json-patch/v5 v5.9.11
 	github.com/sixgate/sixgate v0.0.0-00010101000000-000000000000
 	golang.org/x/sys v0.49.0
 	k8s.io/apimachinery v0.37.2

@@ -24,6 +24,7 @@ type options struct {
 	out   string
 	large bool
 	peers bool
+	build bool // and nothing else
 }
 
 // manifestsEnv is the path of Kyverno's manifests, for the process that has no network.
@@ -40,10 +41,14 @@ func main() {
 	flag.StringVar(&o.out, "out", "", "file for the results; none: standard output")
 	flag.BoolVar(&o.large, "large", false, "also what takes long: an audit of 1 GB of files and of a cluster with 200,000 objects")
 	flag.BoolVar(&o.peers, "peers", true, "build and measure the peers; without them Sixgate, the floor and the API server's own policies are left")
+	flag.BoolVar(&o.build, "prepare", false, "only build what is measured")
 	flag.Parse()
 	if cluster.Outermost() {
 		if err := prepare(context.Background(), o); err != nil {
 			os.Exit(report(err))
+		}
+		if o.build {
+			return
 		}
 	}
 	os.Exit(cluster.Main(func() int { return report(measure(o)) }))
@@ -99,6 +104,7 @@ func measure(o options) (err error) {
 	}
 	defer os.RemoveAll(dir)
 
+	var f figures
 	var out strings.Builder
 	fmt.Fprintf(&out, "# Sixgate beside its peers\n\nWritten by `make bench` on %s. %s; load average before the run %s.\n\n",
 		time.Now().UTC().Format("2006-01-02 15:04 UTC"), machine(), load())
@@ -128,15 +134,21 @@ func measure(o options) (err error) {
 		if o.short {
 			a.rounds, a.same, a.alone = 1, 1e6, []int64{5e6}
 		}
-		if err := a.measure(ctx, &out); err != nil {
+		if err := a.measure(ctx, &f, &out); err != nil {
 			return fmt.Errorf("audit: %w", err)
 		}
 	}
 	if slices.Contains(parts, "admission") {
-		if err := admission(ctx, o, root, peers, &out); err != nil {
+		if err := admission(ctx, o, root, peers, &f, &out); err != nil {
 			return fmt.Errorf("admission: %w", err)
 		}
 	}
+	if slices.Contains(parts, "scale") {
+		if err := scale(ctx, o, root, &f, &out, os.Stderr); err != nil {
+			return fmt.Errorf("scale: %w", err)
+		}
+	}
+	f.write(&out)
 	if o.out == "" {
 		_, err := io.WriteString(os.Stdout, out.String())
 		return err
@@ -144,7 +156,7 @@ func measure(o options) (err error) {
 	return os.WriteFile(o.out, []byte(out.String()), 0o644)
 }
 
-func admission(ctx context.Context, o options, root string, peers cluster.Peers, out io.Writer) (err error) {
+func admission(ctx context.Context, o options, root string, peers cluster.Peers, f *figures, out io.Writer) (err error) {
 	c, err := cluster.Start(ctx, cluster.Options{Log: os.Stderr})
 	if err != nil {
 		return err
@@ -177,10 +189,25 @@ func admission(ctx context.Context, o options, root string, peers cluster.Peers,
 	if o.short {
 		rounds, requests = 2, 50
 	}
+	idle := b.resident("VmRSS")
 	all, err := b.measure(ctx, list, rounds, requests)
 	if err != nil {
 		return err
 	}
 	b.write(out, list, all, rounds, requests)
+	loaded, peak := b.resident("VmRSS"), b.resident("VmHWM")
+	t := table{{"process", "MB resident: started", "after the load", "peak", "seconds from start to ready"}}
+	for _, name := range []string{"floor", "webhook-0", "kyverno"} {
+		started := "–"
+		if s, ok := b.started[name]; ok {
+			started = number(s)
+		}
+		if loaded[name] > 0 {
+			t.row(name, number(idle[name]), number(loaded[name]), number(peak[name]), started)
+		}
+	}
+	fmt.Fprintln(out, t)
+	f.resident = loaded["webhook-0"]
+	f.requestCPU = median(all[list[3].name]["sixgate, both"].webhook)
 	return nil
 }
