@@ -155,26 +155,30 @@ func conftestFaults(r run) (faults, error) {
 }
 
 func kyvernoFaults(r run) (faults, error) {
-	_, text, ok := strings.Cut(string(r.stdout), "\n{")
-	if !ok {
-		return nil, fmt.Errorf("read report: none in %q: %s", firstLine(string(r.stdout)), firstLine(r.stderr))
-	}
-	var report struct {
-		Results []struct {
-			Policy, Result string
-			Resources      []struct{ Kind, Name string }
-		}
-	}
-	if err := json.NewDecoder(strings.NewReader("{" + text)).Decode(&report); err != nil {
-		return nil, fmt.Errorf("read report: %w", err)
-	}
 	out := faults{}
-	for _, result := range report.Results {
-		for _, o := range result.Resources {
-			if result.Result == "fail" {
-				out[result.Policy+" "+o.Kind+"/"+o.Name]++
+	for line := range strings.Lines(string(r.stdout)) { // a report for each namespace
+		if !strings.HasPrefix(line, "{") {
+			continue
+		}
+		var report struct {
+			Results []struct {
+				Policy, Result string
+				Resources      []struct{ Kind, Name string }
 			}
 		}
+		if err := json.Unmarshal([]byte(line), &report); err != nil {
+			return nil, fmt.Errorf("read report: %w", err)
+		}
+		for _, result := range report.Results {
+			for _, o := range result.Resources {
+				if result.Result == "fail" {
+					out[result.Policy+" "+o.Kind+"/"+o.Name]++
+				}
+			}
+		}
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("read report: no faults in %q: %s", firstLine(string(r.stdout)), firstLine(r.stderr))
 	}
 	return out, nil
 }
@@ -227,7 +231,7 @@ func collect(dir string, folders []string) (corpus, error) {
 			c.files++
 			c.objects += objects
 			c.bytes += int64(len(text))
-			return os.WriteFile(filepath.Join(dir, fmt.Sprintf("%05d%s", c.files, filepath.Ext(path))), text, 0o644)
+			return os.WriteFile(filepath.Join(dir, fmt.Sprintf("%05d.yaml", c.files)), text, 0o644)
 		})
 		if err != nil {
 			return c, fmt.Errorf("collect manifests: %w", err)
@@ -239,10 +243,11 @@ func collect(dir string, folders []string) (corpus, error) {
 	return c, nil
 }
 
-// repeat makes dir a corpus of at least that many bytes out of copies of c. They are hard links: what is measured is no disk.
+// repeat makes dir a corpus of at least that many bytes out of copies of c, in one folder: Kyverno reads none below it. They are hard
+// links, so no disk is measured.
 func (c corpus) repeat(dir string, size int64) (corpus, error) {
 	out := corpus{dir: filepath.Join(dir, "files"), joined: filepath.Join(dir, "joined.yaml")}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := os.MkdirAll(out.dir, 0o755); err != nil {
 		return out, err
 	}
 	joined, err := os.Create(out.joined)
@@ -264,12 +269,8 @@ func (c corpus) repeat(dir string, size int64) (corpus, error) {
 		all.WriteString("\n---\n")
 	}
 	for i := 0; out.bytes < size || i == 0; i++ {
-		folder := filepath.Join(out.dir, fmt.Sprintf("%04d", i))
-		if err := os.MkdirAll(folder, 0o755); err != nil {
-			return out, err
-		}
 		for _, n := range names {
-			if err := os.Link(filepath.Join(c.dir, n.Name()), filepath.Join(folder, n.Name())); err != nil {
+			if err := os.Link(filepath.Join(c.dir, n.Name()), filepath.Join(out.dir, fmt.Sprintf("%04d-%s", i, n.Name()))); err != nil {
 				return out, err
 			}
 		}
@@ -328,7 +329,7 @@ func (a auditor) measure(ctx context.Context, f *figures, w io.Writer) error {
 		}
 	}
 	first := a.checkers[0].name
-	t := table{{"program", "asked", "MB/s", "objects/s", "ms of processor for 1 MB", "peak MB resident", first + " is faster by", "faults of the 3 rules"}}
+	t := table{{"program", "asked", "MB/s", "objects/s", "ms of processor for 1 MB", "peak MB resident", first + " is faster by", "and uses less processor by", "faults of the 3 rules"}}
 	for _, k := range a.checkers {
 		faults := "cannot be asked"
 		if k.faults != nil {
@@ -338,7 +339,7 @@ func (a auditor) measure(ctx context.Context, f *figures, w io.Writer) error {
 			}
 		}
 		t.row(k.name+" "+k.version, k.does, spread(rate[k.name], ""), number(median(rate[k.name])/same.megabytes()*float64(same.objects)),
-			spread(cpu[k.name], ""), spread(peak[k.name], ""), spread(ratios(rate[first], rate[k.name]), "×"), faults)
+			spread(cpu[k.name], ""), spread(peak[k.name], ""), spread(ratios(rate[first], rate[k.name]), "×"), spread(ratios(cpu[k.name], cpu[first]), "×"), faults)
 	}
 	fmt.Fprintln(w, t)
 

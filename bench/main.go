@@ -30,6 +30,9 @@ type options struct {
 // manifestsEnv is the path of Kyverno's manifests, for the process that has no network.
 const manifestsEnv = "SIXGATE_BENCH_KYVERNO"
 
+// imageEnv is the size of the image, for the same process.
+const imageEnv = "SIXGATE_BENCH_IMAGE"
+
 func main() {
 	if len(os.Args) > 1 && os.Args[1] == "floor" {
 		os.Exit(report(serveFloor(os.Args[2:])))
@@ -70,6 +73,15 @@ func prepare(ctx context.Context, o options) error {
 	}
 	if _, err := cluster.BuildSixgate(ctx); err != nil {
 		return err
+	}
+	if !o.short && slices.Contains(strings.Split(o.only, ","), "scale") {
+		size, err := imageSize(ctx, root)
+		if err != nil {
+			return err
+		}
+		if err := os.Setenv(imageEnv, fmt.Sprintf("The image is %.1f MB to download, %.1f MB on disk (linux/amd64; tools/release).", float64(size.compressed)/1e6, float64(size.files)/1e6)); err != nil {
+			return err
+		}
 	}
 	if !o.peers {
 		return nil

@@ -3,12 +3,15 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"compress/gzip"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -28,6 +31,78 @@ type figures struct {
 	resident          float64 // MB of a webhook that has worked
 	requestCPU        float64 // ms of processor for the write of a Pod
 	requestsPerMinute float64 // that a webhook sends to the API server
+}
+
+// An image is what a node downloads and what it stores.
+type image struct{ compressed, files int64 }
+
+// imageSize builds the image for linux/amd64 and arm64 and measures the first.
+func imageSize(ctx context.Context, root string) (image, error) {
+	dir, err := os.MkdirTemp("", "sixgate-bench-image-")
+	if err != nil {
+		return image{}, err
+	}
+	defer os.RemoveAll(dir)
+	cmd := exec.CommandContext(ctx, "go", "run", ".", "-root", root, "-out", dir, "image")
+	cmd.Dir = filepath.Join(root, "tools/release")
+	if text, err := cmd.CombinedOutput(); err != nil {
+		return image{}, fmt.Errorf("build image: %w: %s", err, text)
+	}
+	layouts, err := filepath.Glob(filepath.Join(dir, "*", "index.json"))
+	if err != nil || len(layouts) != 1 {
+		return image{}, fmt.Errorf("build image: %d layouts in the output, %w", len(layouts), err)
+	}
+	type descriptor struct {
+		Digest, MediaType string
+		Size              int64
+		Platform          struct{ Architecture string }
+	}
+	blob := func(digest string) string {
+		return filepath.Join(filepath.Dir(layouts[0]), "blobs", strings.Replace(digest, ":", "/", 1))
+	}
+	path := layouts[0]
+	for range 4 { // index of the layout, index of the platforms, image
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return image{}, err
+		}
+		var document struct{ Manifests, Layers []descriptor }
+		if err := json.Unmarshal(text, &document); err != nil {
+			return image{}, err
+		}
+		for _, m := range document.Manifests {
+			if m.Platform.Architecture == "amd64" || len(document.Manifests) == 1 {
+				path = blob(m.Digest)
+			}
+		}
+		var size image
+		for _, l := range document.Layers {
+			size.compressed += l.Size
+			n, err := unpacked(blob(l.Digest))
+			if err != nil {
+				return image{}, fmt.Errorf("read layer %s (%s): %w", l.Digest, l.MediaType, err)
+			}
+			size.files += n
+		}
+		if len(document.Layers) > 0 {
+			return size, nil
+		}
+	}
+	return image{}, errors.New("measure image: none for amd64 in the layout")
+}
+
+// unpacked returns the size of a layer without compression.
+func unpacked(path string) (int64, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		return 0, err
+	}
+	return io.Copy(io.Discard, z)
 }
 
 // startUp measures how long a webhook takes from its start until it answers that it is ready, in ms.
@@ -157,7 +232,7 @@ func scale(ctx context.Context, o options, root string, f *figures, out io.Write
 	if err != nil {
 		return err
 	}
-	fmt.Fprint(out, "## Scale\n\n")
+	fmt.Fprintf(out, "## Scale\n\n%s\n\n", os.Getenv(imageEnv))
 	quiet, sizes, starts := time.Minute, []int{10000, 50000}, 7
 	if o.large {
 		sizes = append(sizes, 200000)
