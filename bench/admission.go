@@ -378,13 +378,19 @@ func repaired(answer []byte) bool {
 	return names["KUBERNETES_SERVICE_HOST"] && names["KUBERNETES_SERVICE_PORT"] && o.Metadata.Annotations["cni.projectcalico.org/ipv6pools"] != ""
 }
 
-// measure visits all setups with all objects, in rounds, and returns a series for each object and setup.
-func (b *bed) measure(ctx context.Context, list []burden, rounds, requests int) (map[string]map[string]*series, error) {
+// measure visits all setups with all objects, in rounds, and returns a series for each object and setup and how many rounds there
+// were: three, then as many as begin within the limit.
+func (b *bed) measure(ctx context.Context, list []burden, rounds, requests int, limit time.Duration) (map[string]map[string]*series, int, error) {
 	out := map[string]map[string]*series{}
 	for _, o := range list {
 		out[o.name] = map[string]*series{}
 	}
+	begin, done := time.Now(), 0
 	for round := range rounds + 1 {
+		if round > 3 && time.Since(begin) > limit {
+			break
+		}
+		done = round
 		for _, o := range list {
 			for i := range b.setups {
 				s := b.setups[(i+round)%len(b.setups)] // each comes after each other one
@@ -392,13 +398,13 @@ func (b *bed) measure(ctx context.Context, list []burden, rounds, requests int) 
 					continue
 				}
 				if err := b.slice(ctx, o, s, requests, round, out[o.name]); err != nil {
-					return nil, err
+					return nil, 0, err
 				}
 			}
 		}
 		fmt.Fprintf(b.log, "admission: round %d of %d\n", round, rounds)
 	}
-	return out, nil
+	return out, done, nil
 }
 
 // slice measures some requests of one setup; the first round warms up.

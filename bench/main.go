@@ -135,7 +135,7 @@ func measure(o options) (err error) {
 		}
 		a := auditor{
 			checkers: checkers(filepath.Join(root, "bin/sixgate"), filepath.Join(root, "bench/policies"), peers),
-			rounds:   5, same: 10e6, alone: []int64{10e6, 100e6}, folders: folders, dir: dir, log: os.Stderr,
+			rounds:   5, limit: 4 * time.Minute, same: 10e6, alone: []int64{10e6, 100e6}, folders: folders, dir: dir, log: os.Stderr,
 		}
 		if !o.peers {
 			a.checkers = a.checkers[:1]
@@ -197,12 +197,12 @@ func admission(ctx context.Context, o options, root string, peers cluster.Peers,
 	if err := b.prove(ctx, list); err != nil {
 		return err
 	}
-	rounds, requests := 20, 200
+	rounds, requests, limit := 20, 200, 6*time.Minute
 	if o.short {
 		rounds, requests = 2, 50
 	}
 	idle := b.resident("VmRSS")
-	all, err := b.measure(ctx, list, rounds, requests)
+	all, rounds, err := b.measure(ctx, list, rounds, requests, limit)
 	if err != nil {
 		return err
 	}

@@ -175,20 +175,21 @@ func (l *loader) perMinute(ctx context.Context, d time.Duration) (float64, error
 	return (after["all"] - before["all"]) / d.Minutes(), err
 }
 
-// fill stores n Pods, from the one that holds so many already.
-func (l *loader) fill(ctx context.Context, namespace string, b burden, from, n int) error {
+// fill stores Pods until there are n, or the limit is over, and returns how many there are. from is how many there were.
+func (l *loader) fill(ctx context.Context, namespace string, b burden, from, n int, limit time.Duration) (int, error) {
 	var pod map[string]any
 	if err := json.Unmarshal(b.body, &pod); err != nil {
-		return err
+		return from, err
 	}
 	name := pod["metadata"].(map[string]any)["name"].(string)
-	var next atomic.Int64
+	end := time.Now().Add(limit)
+	var next, stored atomic.Int64
 	next.Store(int64(from))
 	errs := make([]error, 8)
 	var wg sync.WaitGroup
 	for client := range errs {
 		wg.Go(func() {
-			for i := next.Add(1) - 1; i < int64(n); i = next.Add(1) - 1 {
+			for i := next.Add(1) - 1; i < int64(n) && time.Now().Before(end); i = next.Add(1) - 1 {
 				body := bytes.Replace(b.body, []byte(name), fmt.Appendf(nil, "%s-%d", name, i), 1)
 				req, err := http.NewRequestWithContext(ctx, http.MethodPost, l.url+"/api/v1/namespaces/"+namespace+"/"+b.resource, bytes.NewReader(body))
 				if err != nil {
@@ -210,11 +211,12 @@ func (l *loader) fill(ctx context.Context, namespace string, b burden, from, n i
 					errs[client] = err
 					return
 				}
+				stored.Add(1)
 			}
 		})
 	}
 	wg.Wait()
-	return errors.Join(errs...)
+	return from + int(stored.Load()), errors.Join(errs...)
 }
 
 // scale measures a webhook that waits, and the audit of a cluster with many objects.
@@ -233,7 +235,7 @@ func scale(ctx context.Context, o options, root string, f *figures, out io.Write
 		return err
 	}
 	fmt.Fprintf(out, "## Scale\n\n%s\n\n", os.Getenv(imageEnv))
-	quiet, sizes, starts := time.Minute, []int{10000, 50000}, 7
+	quiet, sizes, starts := 30*time.Second, []int{10000, 50000}, 7
 	if o.large {
 		sizes = append(sizes, 200000)
 	}
@@ -295,10 +297,18 @@ func scale(ctx context.Context, o options, root string, f *figures, out io.Write
 	stored := 0
 	for _, size := range sizes {
 		begin := time.Now()
-		if err := l.fill(ctx, "default", list[3], stored, size); err != nil {
+		limit := 2 * time.Minute
+		if o.large {
+			limit = 20 * time.Minute
+		}
+		was := stored
+		if stored, err = l.fill(ctx, "default", list[3], stored, size, limit); err != nil {
 			return err
 		}
-		stored = size
+		if stored == was {
+			break
+		}
+		size = stored
 		fmt.Fprintf(log, "scale: %d Pods stored, %.0f s\n", size, time.Since(begin).Seconds())
 		var seconds, rate, cpu, api, asked, peak []float64
 		for range 3 {
