@@ -461,7 +461,7 @@ func (b *bed) resident(field string) map[string]float64 {
 }
 
 // write prints a table for each object.
-func (b *bed) write(w io.Writer, list []burden, all map[string]map[string]*series, rounds, requests int) {
+func (b *bed) write(w io.Writer, figures *figures, list []burden, all map[string]map[string]*series, rounds, requests int) {
 	fmt.Fprintf(w, "## Admission\n\nA real kube-apiserver and etcd, %d clients that create an object by dry run and wait for the answer; %d rounds of %d requests for each line, in turn.\n", b.l.clients, rounds, requests)
 	fmt.Fprint(w, "Each line has a namespace of its own, by which alone its registrations are chosen. median of the rounds (middle half of them).\n")
 	fmt.Fprint(w, "*added* is what is over \"no webhook\" in the same round; *by the floor's* divides it by what the floor with as many registrations adds. p99 is of all requests.\n\n")
@@ -490,7 +490,14 @@ func (b *bed) write(w io.Writer, list []burden, all map[string]map[string]*serie
 			}
 			if f := series[s.floor]; f != nil {
 				ratio = middle(ratios(minus(r.p50, base.p50), minus(f.p50, base.p50)), "×")
-				tail = number((quantile(r.all, 0.99)-quantile(base.all, 0.99))/(quantile(f.all, 0.99)-quantile(base.all, 0.99))) + "×"
+				pooled := (quantile(r.all, 0.99) - quantile(base.all, 0.99)) / (quantile(f.all, 0.99) - quantile(base.all, 0.99))
+				rounds := ratios(minus(r.p99, base.p99), minus(f.p99, base.p99))
+				tail = fmt.Sprintf("%s× (%s–%s)", number(pooled), number(quantile(rounds, 0.25)), number(quantile(rounds, 0.75)))
+				if s.name == "sixgate, both" && !o.skipped {
+					by := ratios(minus(r.p50, base.p50), minus(f.p50, base.p50))
+					figures.target("added latency at most 1.15 times the floor's, p50", o.name, by, "×", median(by) <= 1.15)
+					figures.target("… and 1.3 times, p99 of all requests", o.name, []float64{pooled}, "×", pooled <= 1.3)
+				}
 			}
 			if len(s.process) > 0 {
 				webhook = middle(r.webhook, "")
@@ -498,11 +505,18 @@ func (b *bed) write(w io.Writer, list []burden, all map[string]map[string]*serie
 			t.row(s.name, middle(r.p50, ""), added, ratio, number(quantile(r.all, 0.99)), tail, middle(r.rate, ""), webhook, middle(r.api, ""))
 		}
 		fmt.Fprintln(w, t)
+		if six := series["sixgate, both"]; six != nil && o.skipped {
+			figures.target("requests that matchConditions skip cost nothing", o.name+": ms added, of processor of the webhook", six.webhook, "", median(six.webhook) < 0.01)
+			added := minus(six.p50, base.p50)
+			figures.target("… and take no longer", o.name+": ms added, p50, over no webhook", added, "", quantile(added, 0.25) <= 0)
+		}
 	}
 	t = table{{"processor of webhooks for a request", "sixgate, both", "kyverno", "kyverno / sixgate"}}
 	for _, o := range list {
 		six, kyverno := all[o.name]["sixgate, both"], all[o.name]["kyverno"]
 		if six != nil && kyverno != nil {
+			share := ratios(six.webhook, kyverno.webhook)
+			figures.target("processor at most a fifth of Kyverno's", o.name, share, "", median(share) <= 0.2)
 			t.row(o.name, middle(six.webhook, " ms"), middle(kyverno.webhook, " ms"), middle(ratios(kyverno.webhook, six.webhook), "×"))
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	goruntime "runtime"
 	"slices"
 	"strings"
 	"time"
@@ -345,12 +346,17 @@ func (a auditor) measure(ctx context.Context, f *figures, w io.Writer) error {
 				faults += "; " + d
 			}
 		}
+		if k.name != first && k.faults != nil {
+			by := ratios(rate[first], rate[k.name])
+			f.target("audit at least 10 times as fast as peers that find the same", k.name, by, "×", median(by) >= 10)
+		}
 		t.row(k.name+" "+k.version, k.does, spread(rate[k.name], ""), number(median(rate[k.name])/same.megabytes()*float64(same.objects)),
 			spread(cpu[k.name], ""), spread(peak[k.name], ""), spread(ratios(rate[first], rate[k.name]), "×"), spread(ratios(cpu[k.name], cpu[first]), "×"), faults)
 	}
 	fmt.Fprintln(w, t)
 
 	t = table{{"input of sixgate audit", "objects", "MB/s", "objects/s", "processors busy", "peak MB resident"}}
+	var least, busiest []float64
 	for _, size := range a.alone {
 		c, err := once.repeat(filepath.Join(a.dir, fmt.Sprint("large", size)), size)
 		if err != nil {
@@ -367,6 +373,7 @@ func (a auditor) measure(ctx context.Context, f *figures, w io.Writer) error {
 				return err
 			}
 			fmt.Fprintf(a.log, "audit of %.0f MB, round %d: %.2f s, %.0f MB\n", c.megabytes(), round, r.seconds, r.peak)
+			least, busiest = append(least, r.peak), append(busiest, r.cpu/r.seconds)
 			rate, busy, peak = append(rate, c.megabytes()/r.seconds), append(busy, r.cpu/r.seconds), append(peak, r.peak)
 		}
 		f.filesPerSecond = median(rate) / c.megabytes() * float64(c.objects)
@@ -376,6 +383,9 @@ func (a auditor) measure(ctx context.Context, f *figures, w io.Writer) error {
 		}
 	}
 	fmt.Fprintln(w, t)
+	flat := slices.Max(least) / slices.Min(least)
+	f.target("memory of an audit does not grow with its input", fmt.Sprintf("most over least, %d to %d MB", a.alone[0]/1e6, a.alone[len(a.alone)-1]/1e6), []float64{flat}, "×", flat < 1.25)
+	f.target("an audit uses all cores", fmt.Sprintf("of %d", goruntime.NumCPU()), busiest, "", slices.Max(busiest) > 0.8*float64(goruntime.NumCPU()))
 	return nil
 }
 

@@ -206,7 +206,7 @@ func admission(ctx context.Context, o options, root string, peers cluster.Peers,
 	if err != nil {
 		return err
 	}
-	b.write(out, list, all, rounds, requests)
+	b.write(out, f, list, all, rounds, requests)
 	loaded, peak := b.resident("VmRSS"), b.resident("VmHWM")
 	t := table{{"process", "MB resident: started", "after the load", "peak", "seconds from start to ready"}}
 	for _, name := range []string{"floor", "webhook-0", "kyverno"} {

@@ -31,6 +31,20 @@ type figures struct {
 	resident          float64 // MB of a webhook that has worked
 	requestCPU        float64 // ms of processor for the write of a Pod
 	requestsPerMinute float64 // that a webhook sends to the API server
+
+	targets table
+}
+
+// target notes an aim, what was measured of what, and whether it is reached.
+func (f *figures) target(aim, of string, values []float64, unit string, reached bool) {
+	if len(f.targets) == 0 {
+		f.targets.row("target", "measured", "", "reached")
+	}
+	yes := "yes"
+	if !reached {
+		yes = "**no**"
+	}
+	f.targets.row(aim, of, middle(values, unit), yes)
 }
 
 // An image is what a node downloads and what it stores.
@@ -350,6 +364,9 @@ func scale(ctx context.Context, o options, root string, f *figures, out io.Write
 
 // write prints what the figures come to for many clusters.
 func (f figures) write(w io.Writer) {
+	if len(f.targets) > 0 {
+		fmt.Fprintf(w, "## Targets\n\nmedian (middle half of the rounds).\n\n%s\n", f.targets)
+	}
 	const clusters, objects, writes = 1000, 10_000_000, 10
 	fmt.Fprintf(w, "## %d clusters, %d million objects: arithmetic from the figures above, not a measurement\n\n", clusters, objects/1_000_000)
 	t := table{{"question", "arithmetic", "result"}}
