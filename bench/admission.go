@@ -329,7 +329,7 @@ func (b *bed) selectNamespaces(ctx context.Context) error {
 
 // prove checks, until it is so, that each setup does what it is measured for: objects that need a repair come back repaired.
 func (b *bed) prove(ctx context.Context, list []burden) error {
-	deadline := time.Now().Add(2 * time.Minute)
+	deadline := time.Now().Add(5 * time.Minute)
 	for _, s := range b.setups {
 		for _, o := range list {
 			if !o.visits(s) {

@@ -70,7 +70,7 @@ func (b *bed) startKyverno(ctx context.Context, k kyvernoSource, policies string
 		return nil
 	}
 	wait := func(try func() error) error {
-		for end := time.Now().Add(3 * time.Minute); ; time.Sleep(200 * time.Millisecond) {
+		for end := time.Now().Add(5 * time.Minute); ; time.Sleep(200 * time.Millisecond) {
 			err := try()
 			if err == nil || ctx.Err() != nil || time.Now().After(end) || b.c.PID("kyverno") == 0 {
 				return err
