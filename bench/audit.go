@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	yamlv3 "go.yaml.in/yaml/v3"
 	"k8s.io/apimachinery/pkg/runtime"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/client-go/kubernetes/scheme"
@@ -230,6 +231,9 @@ func collect(dir string, folders []string) (corpus, error) {
 			if !ok {
 				return nil
 			}
+			if at, err := nameEnds(text); err != nil || len(at) != objects {
+				return nil // a form in which a name cannot be changed by adding to it
+			}
 			c.files++
 			c.objects += objects
 			c.bytes += int64(len(text))
@@ -245,8 +249,55 @@ func collect(dir string, folders []string) (corpus, error) {
 	return c, nil
 }
 
-// repeat makes dir a corpus of at least that many bytes out of copies of c, in one folder: Kyverno reads none below it. They are hard
-// links, so no disk is measured.
+// nameEnds returns the offset behind the name of each object of a manifest.
+func nameEnds(manifest []byte) ([]int, error) {
+	lines := bytes.SplitAfter(manifest, []byte("\n"))
+	var out []int
+	for documents := yamlv3.NewDecoder(bytes.NewReader(manifest)); ; {
+		var document struct {
+			Metadata struct{ Name yamlv3.Node }
+		}
+		if err := documents.Decode(&document); err == io.EOF {
+			return out, nil
+		} else if err != nil {
+			return nil, err
+		}
+		name := document.Metadata.Name
+		if name.Line == 0 {
+			continue // an empty document
+		}
+		offset := 0
+		for _, line := range lines[:name.Line-1] {
+			offset += len(line)
+		}
+		offset += name.Column - 1
+		if name.Style&(yamlv3.DoubleQuotedStyle|yamlv3.SingleQuotedStyle) != 0 {
+			offset++
+		}
+		if !bytes.HasPrefix(manifest[min(offset, len(manifest)):], []byte(name.Value)) {
+			return nil, fmt.Errorf("line %d: no name %q", name.Line, name.Value)
+		}
+		out = append(out, offset+len(name.Value))
+	}
+}
+
+// rename gives the objects of a manifest names that no other copy has: Kyverno gives up on two objects of one name.
+func rename(manifest []byte, suffix string) ([]byte, error) {
+	ends, err := nameEnds(manifest)
+	if err != nil {
+		return nil, err
+	}
+	var out []byte
+	from := 0
+	for i, end := range ends {
+		out = append(append(out, manifest[from:end]...), fmt.Sprintf("%s-%d", suffix, i)...)
+		from = end
+	}
+	return append(out, manifest[from:]...), nil
+}
+
+// repeat makes dir a corpus of at least that many bytes out of copies of c, in one folder: Kyverno reads none below it. The copies
+// differ in the names of the objects.
 func (c corpus) repeat(dir string, size int64) (corpus, error) {
 	out := corpus{dir: filepath.Join(dir, "files"), joined: filepath.Join(dir, "joined.yaml")}
 	if err := os.MkdirAll(out.dir, 0o755); err != nil {
@@ -261,25 +312,24 @@ func (c corpus) repeat(dir string, size int64) (corpus, error) {
 	if err != nil {
 		return out, err
 	}
-	var all bytes.Buffer
-	for _, n := range names {
-		text, err := os.ReadFile(filepath.Join(c.dir, n.Name()))
-		if err != nil {
-			return out, err
-		}
-		all.Write(text)
-		all.WriteString("\n---\n")
-	}
 	for i := 0; out.bytes < size || i == 0; i++ {
-		for _, n := range names {
-			if err := os.Link(filepath.Join(c.dir, n.Name()), filepath.Join(out.dir, fmt.Sprintf("%04d-%s", i, n.Name()))); err != nil {
+		for j, n := range names {
+			text, err := os.ReadFile(filepath.Join(c.dir, n.Name()))
+			if err == nil {
+				text, err = rename(text, fmt.Sprintf("-%d-%d", i, j))
+			}
+			if err == nil {
+				err = os.WriteFile(filepath.Join(out.dir, fmt.Sprintf("%04d-%s", i, n.Name())), text, 0o644)
+			}
+			if err == nil {
+				_, err = joined.Write(append(text, "\n---\n"...))
+			}
+			if err != nil {
 				return out, err
 			}
+			out.bytes += int64(len(text))
 		}
-		if _, err := joined.Write(all.Bytes()); err != nil {
-			return out, err
-		}
-		out.files, out.objects, out.bytes = out.files+c.files, out.objects+c.objects, out.bytes+c.bytes
+		out.files, out.objects = out.files+c.files, out.objects+c.objects
 	}
 	return out, joined.Close()
 }

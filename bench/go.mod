@@ -7,6 +7,7 @@ replace github.com/sixgate/sixgate => ../
 require (
 	github.com/evanphx/json-patch/v5 v5.9.11
 	github.com/sixgate/sixgate v0.0.0-00010101000000-000000000000
+	go.yaml.in/yaml/v3 v3.0.6
 	golang.org/x/sys v0.49.0
 	k8s.io/apimachinery v0.37.2
 	k8s.io/client-go v0.37.2

@@ -71,8 +71,29 @@ func execute(ctx context.Context, stdin string, program string, args ...string) 
 	runtime.LockOSThread() // Pdeathsig fires when the thread ends
 	defer runtime.UnlockOSThread()
 	start := time.Now()
-	err := cmd.Run()
+	err := cmd.Start()
+	if err != nil {
+		return run{}, fmt.Errorf("run %s: %w", program, err)
+	}
+	stop, polled := make(chan struct{}), make(chan float64)
+	go func() {
+		var most float64
+		for {
+			if mb, err := memory(cmd.Process.Pid, "VmHWM"); err == nil {
+				most = max(most, mb)
+			}
+			select {
+			case <-stop:
+				polled <- most
+				return
+			case <-time.After(10 * time.Millisecond):
+			}
+		}
+	}()
+	err = cmd.Wait()
+	close(stop)
 	r := run{seconds: time.Since(start).Seconds(), stdout: out.Bytes(), stderr: errOut.String()}
+	most := <-polled
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.Exited() {
 		err = nil
 	}
@@ -81,7 +102,11 @@ func execute(ctx context.Context, stdin string, program string, args ...string) 
 	}
 	r.code = cmd.ProcessState.ExitCode()
 	r.cpu = (cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Seconds()
+	// A child's maximum begins with the size of its parent, which it is until exec; below that only polling tells.
 	r.peak = float64(cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss) * 1.024 / 1000
+	if own, err := memory(os.Getpid(), "VmHWM"); err != nil || r.peak <= own {
+		r.peak = most
+	}
 	return r, nil
 }
 
