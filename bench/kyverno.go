@@ -32,7 +32,7 @@ func kyvernoManifests(ctx context.Context, root, module string) (string, error) 
 	return filepath.Join(m.Dir, "config/install-latest-testing.yaml"), nil
 }
 
-// startKyverno installs Kyverno as its own manifests do, limited to its namespace, and starts the admission controller beside the
+// startKyverno installs Kyverno as its own manifests do, limited to its namespaces, and starts the admission controller beside the
 // API server, with the flags of its Deployment. It returns when the webhooks of the policies are registered.
 func (b *bed) startKyverno(ctx context.Context, k kyvernoSource, policies string) error {
 	if _, err := b.kubectl(ctx, "", "apply", "--server-side", "-f", k.install); err != nil {
@@ -41,7 +41,7 @@ func (b *bed) startKyverno(ctx context.Context, k kyvernoSource, policies string
 	if _, err := b.kubectl(ctx, "", "delete", "deployments", "-n", "kyverno", "--all"); err != nil {
 		return err
 	}
-	selector := `{"data":{"webhooks":"{\"namespaceSelector\":{\"matchLabels\":{\"bench\":\"kyverno\"}}}"}}`
+	selector := `{"data":{"webhooks":"{\"namespaceSelector\":{\"matchExpressions\":[{\"key\":\"bench\",\"operator\":\"Exists\"}]}}"}}`
 	if _, err := b.kubectl(ctx, "", "patch", "configmap", "kyverno", "-n", "kyverno", "--type=merge", "-p", selector); err != nil {
 		return err
 	}

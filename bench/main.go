@@ -24,6 +24,7 @@ type options struct {
 	out   string
 	large bool
 	peers bool
+	limit time.Duration
 	build bool // and nothing else
 }
 
@@ -43,6 +44,7 @@ func main() {
 	flag.StringVar(&o.input, "input", "", "folders of manifests for the audit, separated by commas; none: those of this repository")
 	flag.StringVar(&o.out, "out", "", "file for the results; none: standard output")
 	flag.BoolVar(&o.large, "large", false, "also what takes long: an audit of 1 GB of files and of a cluster with 200,000 objects")
+	flag.DurationVar(&o.limit, "limit", 5*time.Minute, "time for the rounds of a part, of which three are made whatever they take")
 	flag.BoolVar(&o.peers, "peers", true, "build and measure the peers; without them Sixgate, the floor and the API server's own policies are left")
 	flag.BoolVar(&o.build, "prepare", false, "only build what is measured")
 	flag.Parse()
@@ -135,7 +137,7 @@ func measure(o options) (err error) {
 		}
 		a := auditor{
 			checkers: checkers(filepath.Join(root, "bin/sixgate"), filepath.Join(root, "bench/policies"), peers),
-			rounds:   5, limit: 4 * time.Minute, same: 10e6, alone: []int64{10e6, 100e6}, folders: folders, dir: dir, log: os.Stderr,
+			rounds:   5, limit: o.limit, same: 10e6, alone: []int64{10e6, 100e6}, folders: folders, dir: dir, log: os.Stderr,
 		}
 		if !o.peers {
 			a.checkers = a.checkers[:1]
@@ -185,7 +187,7 @@ func admission(ctx context.Context, o options, root string, peers cluster.Peers,
 	b := &bed{c: c, l: l, setups: setups(), started: map[string]float64{}, log: os.Stderr}
 	kyverno := kyvernoSource{peers.Kyverno.Path, os.Getenv(manifestsEnv)}
 	if !o.peers {
-		b.setups = slices.DeleteFunc(b.setups, func(s setup) bool { return s.name == "kyverno" })
+		b.setups = slices.DeleteFunc(b.setups, func(s setup) bool { return slices.Contains(s.process, "kyverno") })
 	}
 	if err := b.prepare(ctx, root, kyverno); err != nil {
 		return err
@@ -197,12 +199,12 @@ func admission(ctx context.Context, o options, root string, peers cluster.Peers,
 	if err := b.prove(ctx, list); err != nil {
 		return err
 	}
-	rounds, requests, limit := 20, 200, 6*time.Minute
+	rounds, requests := 20, 200
 	if o.short {
 		rounds, requests = 2, 50
 	}
 	idle := b.resident("VmRSS")
-	all, rounds, err := b.measure(ctx, list, rounds, requests, limit)
+	all, rounds, err := b.measure(ctx, list, rounds, requests, o.limit)
 	if err != nil {
 		return err
 	}

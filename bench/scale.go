@@ -311,9 +311,9 @@ func scale(ctx context.Context, o options, root string, f *figures, out io.Write
 	stored := 0
 	for _, size := range sizes {
 		begin := time.Now()
-		limit := 2 * time.Minute
+		limit := o.limit / 2
 		if o.large {
-			limit = 20 * time.Minute
+			limit *= 10
 		}
 		was := stored
 		if stored, err = l.fill(ctx, "default", list[3], stored, size, limit); err != nil {
