@@ -98,7 +98,7 @@ func checkers(sixgate, policies string, p cluster.Peers) []checker {
 			faults: conftestFaults,
 		},
 		{
-			name: "kyverno", version: p.KyvernoCLI.Version, slow: true, does: "3 rules in CEL (policies/kyverno)",
+			name: "kyverno", version: p.KyvernoCLI.Version, slow: true, does: "3 rules as ClusterPolicies (policies/kyverno)",
 			command: func(c corpus) (string, []string, string) {
 				return p.KyvernoCLI.Path, []string{"apply", filepath.Join(policies, "kyverno"), "-r", c.dir, "--policy-report", "--output-format", "json", "--remove-color"}, ""
 			},
