@@ -31,11 +31,11 @@ func TestCertManager(t *testing.T) {
 	in.kubectl("", "wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
 	inject := func(gates string) (stop func()) {
 		t.Helper()
-		end, err := in.StartBeside("cainjector", cm.Program, "-kubeconfig="+in.Kubeconfig, "-feature-gates="+gates, "cainjector")
+		end, err := in.StartBeside("cainjector", cm.Program, nil, "-kubeconfig="+in.Kubeconfig, "-feature-gates="+gates, "cainjector")
 		in.must(err)
 		return func() { t.Helper(); in.must(end()) }
 	}
-	_, err = in.StartBeside("cert-manager", cm.Program, "-kubeconfig="+in.Kubeconfig, "controller")
+	_, err = in.StartBeside("cert-manager", cm.Program, nil, "-kubeconfig="+in.Kubeconfig, "controller")
 	in.must(err)
 	stopInjector := inject("")
 

@@ -179,7 +179,7 @@ func (c *Cluster) path(name string) string { return filepath.Join(c.Dir, name) }
 
 // Run starts one more component in the state directory, in the new namespaces of cloneflags. Stop and StopDetached end it with the others.
 func (c *Cluster) Run(cloneflags uintptr, path string, args ...string) error {
-	p, err := startProcess(filepath.Base(path), path, args, c.Dir, c.detach, cloneflags)
+	p, err := startProcess(filepath.Base(path), path, nil, args, c.Dir, c.detach, cloneflags)
 	if err != nil {
 		return err
 	}
@@ -188,6 +188,16 @@ func (c *Cluster) Run(cloneflags uintptr, path string, args ...string) error {
 		return writePIDs(c.Dir, c.processes)
 	}
 	return nil
+}
+
+// PID returns the process ID of a running component, by the name of its log: "kube-apiserver", "webhook-0"; 0: there is none.
+func (c *Cluster) PID(name string) int {
+	for _, p := range c.processes {
+		if p.name == name && p.exited() == nil {
+			return p.cmd.Process.Pid
+		}
+	}
+	return 0
 }
 
 // RestartAPIServer ends the API server as its upgrade does, which lets it finish what it has begun, starts it with the same arguments and
@@ -379,9 +389,10 @@ func (c *Cluster) Stop() error {
 	return errors.Join(errs...)
 }
 
-// StartBeside starts one more program, with its output in <name>.log of the state directory. It ends by stop, or with the cluster.
-func (c *Cluster) StartBeside(name, path string, args ...string) (stop func() error, err error) {
-	p, err := startProcess(name, path, args, c.Dir, c.detach, 0)
+// StartBeside starts one more program, with env added to an environment that has PATH and HOME alone, and its output in <name>.log of the state
+// directory. It ends by stop, or with the cluster.
+func (c *Cluster) StartBeside(name, path string, env []string, args ...string) (stop func() error, err error) {
+	p, err := startProcess(name, path, env, args, c.Dir, c.detach, 0)
 	if err != nil {
 		return nil, err
 	}

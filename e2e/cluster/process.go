@@ -25,9 +25,9 @@ type process struct {
 	done chan struct{} // closed when it has ended
 }
 
-// startProcess starts a component in dir, with its output in dir/<name>.log, in the new namespaces of cloneflags. Unless detached it dies
-// with this program.
-func startProcess(name, path string, args []string, dir string, detach bool, cloneflags uintptr) (*process, error) {
+// startProcess starts a component in dir, with env added to a clean environment and its output in dir/<name>.log, in the new namespaces of
+// cloneflags. Unless detached it dies with this program.
+func startProcess(name, path string, env, args []string, dir string, detach bool, cloneflags uintptr) (*process, error) {
 	p := &process{name: name, log: filepath.Join(dir, name+".log"), done: make(chan struct{})}
 	log, err := os.Create(p.log)
 	if err != nil {
@@ -36,7 +36,7 @@ func startProcess(name, path string, args []string, dir string, detach bool, clo
 	defer log.Close()
 	p.cmd = exec.Command(path, args...)
 	p.cmd.Dir = dir
-	p.cmd.Env = cleanEnv(dir)
+	p.cmd.Env = append(cleanEnv(dir), env...)
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	// Not in our process group: ^C in a terminal is for Stop to handle.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Cloneflags: cloneflags}

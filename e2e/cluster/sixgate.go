@@ -207,7 +207,7 @@ func (s *Sixgate) add(ctx context.Context, i int) error {
 func (s *Sixgate) Start(i int) error {
 	r := s.Replicas[i]
 	var err error
-	if r.process, err = startProcess(strings.TrimSuffix(filepath.Base(r.Log), ".log"), s.binary, r.args, s.c.Dir, s.c.detach, 0); err != nil {
+	if r.process, err = startProcess(strings.TrimSuffix(filepath.Base(r.Log), ".log"), s.binary, nil, r.args, s.c.Dir, s.c.detach, 0); err != nil {
 		return err
 	}
 	s.c.processes = append(s.c.processes, r.process)

@@ -1,0 +1,537 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/yaml"
+
+	"github.com/sixgate/sixgate/e2e/cluster"
+)
+
+// A setup is what stands in the way of a write. Each has a namespace of its own, by whose labels alone it is chosen: so all are
+// there all the time, and a round visits them one after the other.
+type setup struct {
+	name, does string
+	labels     string   // of its namespace
+	process    []string // names of the processes that answer
+	repairs    bool     // it makes an IPv4 Service one that the API server takes
+	floor      string   // the setup that does nothing with as many registrations; "": compared to none
+}
+
+const noWebhook = "no webhook"
+
+func setups() []setup {
+	return []setup{
+		{name: noWebhook, does: "nothing"},
+		{name: "floor, mutating", does: "net/http, allows; a constant patch where Sixgate has one", labels: "bench-mutate: floor", process: []string{"floor"}, repairs: true},
+		{name: "sixgate, mutating", does: "all rules that repair", labels: "bench-mutate: sixgate", process: []string{"webhook-0"}, repairs: true, floor: "floor, mutating"},
+		{name: "floor, both", does: "the same with a second registration", labels: "{bench-mutate: floor, bench-validate: floor}", process: []string{"floor"}, repairs: true},
+		{name: "sixgate, both", does: "all rules: repairs and judges", labels: "{bench-mutate: sixgate, bench-validate: sixgate}", process: []string{"webhook-0"}, repairs: true, floor: "floor, both"},
+		{name: "policies", does: "MutatingAdmissionPolicy, the two repairs (policies/admission/policies.yaml)", labels: "bench-policies: simple", repairs: true},
+		{name: "sixgate export", does: "the policies that Sixgate exports for 5 rules, with all forms of the faults", labels: "bench-policies: export", repairs: true},
+		{name: "kyverno ClusterPolicy", does: "Kyverno's older policies, the two repairs and one judgement (policies/admission/kyverno.yaml)", labels: "bench: kyverno-clusterpolicy", process: []string{"kyverno"}, repairs: true, floor: "floor, both"},
+		{name: "kyverno", does: "its CEL policies, MutatingPolicy and ValidatingPolicy, for the same. Kyverno puts their matchConditions into the registration: it is not asked about a Service with nothing to repair", labels: "bench: kyverno", process: []string{"kyverno"}, repairs: true, floor: "floor, both"},
+	}
+}
+
+// A burden is an object that is created again and again, by dry run.
+type burden struct {
+	name     string
+	resource string
+	repair   bool // it needs a repair
+	skipped  bool // by the matchConditions of all registrations
+	body     []byte
+}
+
+func burdens(testdata string) ([]burden, error) {
+	var out []burden
+	add := func(b burden, edit func(text string) string) error {
+		text, err := os.ReadFile(filepath.Join(testdata, strings.TrimSuffix(b.resource, "s")+".yaml"))
+		if err != nil {
+			return err
+		}
+		b.body, err = yaml.YAMLToJSON([]byte(edit(string(text))))
+		out = append(out, b)
+		return err
+	}
+	replace := func(pairs ...string) func(string) string { return strings.NewReplacer(pairs...).Replace }
+	return out, errors.Join(
+		add(burden{name: "Service, nothing to repair", resource: "services"}, replace("FAMILY", "IPv6", "MARK", "none")),
+		add(burden{name: "Service, IPv4", resource: "services", repair: true}, replace("FAMILY", "IPv4", "MARK", "repair")),
+		add(burden{name: "Pod, nothing to repair", resource: "pods"}, replace("MARK", "none")),
+		add(burden{name: "Pod, two variables and an annotation missing", resource: "pods", repair: true}, func(text string) string {
+			var kept strings.Builder
+			for line := range strings.Lines(text) {
+				if !strings.HasSuffix(strings.TrimSpace(line), "# ready") {
+					kept.WriteString(line)
+				}
+			}
+			return strings.ReplaceAll(kept.String(), "MARK", "repair")
+		}),
+		add(burden{name: "mirror Pod, skipped by matchConditions", resource: "pods", skipped: true}, replace("MARK", "none",
+			"  annotations:\n", "  annotations:\n    kubernetes.io/config.mirror: 3c9e0a\n", "  - {name: config, configMap: {name: checkout}}", "  - {name: config, emptyDir: {}}",
+			"spec:\n", "spec:\n  nodeName: node-1\n", "    - {name: DATABASE_PASSWORD, valueFrom: {secretKeyRef: {name: checkout, key: password}}}\n", "")),
+	)
+}
+
+// visits reports whether a setup is measured with an object.
+func (b burden) visits(s setup) bool {
+	switch {
+	case b.skipped:
+		return s.name == noWebhook || strings.HasSuffix(s.name, ", both")
+	case b.repair && b.resource == "services":
+		return s.repairs
+	}
+	return true
+}
+
+// A series is what was measured of one object in one setup, a value for each round.
+type series struct {
+	p50, p99, rate []float64 // ms, ms, requests a second
+	webhook, api   []float64 // ms of processor for a request
+	all            []float64 // ms of each request
+}
+
+// A loader sends requests by some clients, each of which waits for its answer.
+type loader struct {
+	client  *http.Client
+	url     string
+	clients int
+}
+
+func newLoader(c *cluster.Cluster) (*loader, error) {
+	config, err := clientcmd.BuildConfigFromFlags("", c.Kubeconfig)
+	if err != nil {
+		return nil, err
+	}
+	config.NextProtos = []string{"http/1.1"} // a connection for each client
+	client, err := rest.HTTPClientFor(config)
+	return &loader{client: client, url: c.URL, clients: 4}, err
+}
+
+// create asks for an object by dry run and returns the answer, which must be 201.
+func (l *loader) create(ctx context.Context, namespace string, b burden) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, l.url+"/api/v1/namespaces/"+namespace+"/"+b.resource+"?dryRun=All", bytes.NewReader(b.body))
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := l.client.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != http.StatusCreated {
+		err = fmt.Errorf("create %s in %s: %s: %s", b.name, namespace, resp.Status, firstLine(string(body)))
+	}
+	return body, err
+}
+
+// send creates an object n times and returns how long each request took, in ms, and all together, in seconds.
+func (l *loader) send(ctx context.Context, namespace string, b burden, n int) ([]float64, float64, error) {
+	took := make([]float64, n)
+	errs := make([]error, l.clients)
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	start := time.Now()
+	for client := range l.clients {
+		wg.Go(func() {
+			for i := next.Add(1) - 1; i < int64(n); i = next.Add(1) - 1 {
+				begin := time.Now()
+				if _, err := l.create(ctx, namespace, b); err != nil {
+					errs[client] = err
+					return
+				}
+				took[i] = milliseconds(time.Since(begin))
+			}
+		})
+	}
+	wg.Wait()
+	return took, time.Since(start).Seconds(), errors.Join(errs...)
+}
+
+// A bed is a cluster with everything that is measured on it.
+type bed struct {
+	c       *cluster.Cluster
+	sixgate *cluster.Sixgate
+	l       *loader
+	setups  []setup
+	started map[string]float64 // seconds from start to ready
+	log     io.Writer
+}
+
+func namespaceOf(s setup) string {
+	return "bench-" + strings.NewReplacer(" ", "-", ",", "").Replace(strings.ToLower(s.name))
+}
+
+// kubectl is a command that must succeed.
+func (b *bed) kubectl(ctx context.Context, stdin string, args ...string) (string, error) {
+	stdout, stderr, code, err := b.c.Kubectl(ctx, stdin, args...)
+	if err == nil && code != 0 {
+		err = fmt.Errorf("kubectl %s: %s", strings.Join(args, " "), firstLine(stderr))
+	}
+	return stdout, err
+}
+
+// prepare installs everything.
+func (b *bed) prepare(ctx context.Context, root string, kyverno kyvernoSource) error {
+	for _, s := range b.setups {
+		labels := s.labels
+		if labels != "" && !strings.HasPrefix(labels, "{") {
+			labels = "{" + labels + "}"
+		}
+		if labels == "" {
+			labels = "{}"
+		}
+		namespace := fmt.Sprintf("apiVersion: v1\nkind: Namespace\nmetadata: {name: %s, labels: %s}\n", namespaceOf(s), labels)
+		if _, err := b.kubectl(ctx, namespace, "apply", "-f", "-"); err != nil {
+			return err
+		}
+	}
+	policies := filepath.Join(root, "bench/policies/admission")
+	if _, err := b.kubectl(ctx, "", "apply", "-f", filepath.Join(policies, "policies.yaml")); err != nil {
+		return err
+	}
+	export := []string{"export", "--policy", filepath.Join(policies, "sixgate.yaml"), "--namespace-selector", "bench-policies=export"}
+	for _, rule := range []string{"service-ip-family", "service-ipv4-address", "host-port-ipv4", "api-server-host", "pod-ip-pool"} {
+		export = append(export, "--rule", rule)
+	}
+	exported, err := execute(ctx, "", filepath.Join(root, "bin/sixgate"), export...)
+	if err != nil {
+		return err
+	}
+	if _, err := b.kubectl(ctx, string(exported.stdout), "apply", "-f", "-"); err != nil {
+		return err
+	}
+	if b.sixgate, err = b.c.InstallSixgate(ctx, cluster.SixgateOptions{Policy: filepath.Join(policies, "sixgate.yaml")}); err != nil {
+		return err
+	}
+	if err := b.startFloor(ctx); err != nil {
+		return fmt.Errorf("start floor: %w", err)
+	}
+	if err := b.selectNamespaces(ctx); err != nil {
+		return err
+	}
+	if kyverno.binary != "" {
+		if err := b.startKyverno(ctx, kyverno, filepath.Join(policies, "kyverno.yaml")); err != nil {
+			return fmt.Errorf("start kyverno: %w", err)
+		}
+	}
+	return nil
+}
+
+const floorNamespace = "bench-floor-system"
+
+// startFloor starts the webhook that does nothing, behind a Service as Sixgate's.
+func (b *bed) startFloor(ctx context.Context) error {
+	keys := filepath.Join(b.c.Dir, "floor")
+	ca, err := writeKeys(keys, "floor."+floorNamespace+".svc")
+	if err != nil {
+		return err
+	}
+	port, err := freePort()
+	if err != nil {
+		return err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	if _, err := b.c.StartBeside("floor", self, nil, "floor", "-address", "[::]:"+port, "-keys", keys); err != nil {
+		return err
+	}
+	manifest := fmt.Sprintf(`apiVersion: v1
+kind: Namespace
+metadata: {name: %[1]s}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: floor, namespace: %[1]s}
+spec: {ports: [{name: https, port: 443, targetPort: %[3]s}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata:
+  name: floor-1
+  namespace: %[1]s
+  labels: {kubernetes.io/service-name: floor, endpointslice.kubernetes.io/managed-by: bench}
+addressType: IPv6
+endpoints: [{addresses: [%[2]q], conditions: {ready: true}}]
+ports: [{name: https, port: %[3]s}]
+`, floorNamespace, b.c.Address, port)
+	if _, err := b.kubectl(ctx, manifest, "apply", "-f", "-"); err != nil {
+		return err
+	}
+	// The registrations are Sixgate's own, with another server behind them.
+	for _, kind := range []string{"mutatingwebhookconfigurations", "validatingwebhookconfigurations"} {
+		text, err := b.kubectl(ctx, "", "get", kind, "sixgate", "-o", "json")
+		if err != nil {
+			return err
+		}
+		var registration map[string]any
+		if err := json.Unmarshal([]byte(text), &registration); err != nil {
+			return err
+		}
+		registration["metadata"] = map[string]any{"name": "floor"}
+		webhook := registration["webhooks"].([]any)[0].(map[string]any)
+		webhook["name"] = strings.Replace(webhook["name"].(string), "sixgate", "floor", 1)
+		webhook["namespaceSelector"] = map[string]any{"matchLabels": map[string]any{label(kind): "floor"}}
+		client := webhook["clientConfig"].(map[string]any)
+		client["caBundle"] = base64.StdEncoding.EncodeToString(ca)
+		service := client["service"].(map[string]any)
+		service["name"], service["namespace"] = "floor", floorNamespace
+		registration["webhooks"] = []any{webhook}
+		changed, err := json.Marshal(registration)
+		if err != nil {
+			return err
+		}
+		if _, err := b.kubectl(ctx, string(changed), "apply", "-f", "-"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// label is that of the namespaces in which a registration holds.
+func label(kind string) string {
+	if strings.HasPrefix(kind, "mutating") {
+		return "bench-mutate"
+	}
+	return "bench-validate"
+}
+
+// selectNamespaces limits Sixgate's registrations to its own namespaces; nothing else of them is changed.
+func (b *bed) selectNamespaces(ctx context.Context) error {
+	for _, kind := range []string{"mutatingwebhookconfigurations", "validatingwebhookconfigurations"} {
+		patch := fmt.Sprintf(`[{"op":"add","path":"/webhooks/0/namespaceSelector/matchLabels","value":{%q:"sixgate"}}]`, label(kind))
+		if _, err := b.kubectl(ctx, "", "patch", kind, "sixgate", "--type=json", "-p", patch); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// prove checks, until it is so, that each setup does what it is measured for: objects that need a repair come back repaired.
+func (b *bed) prove(ctx context.Context, list []burden) error {
+	deadline := time.Now().Add(5 * time.Minute)
+	for _, s := range b.setups {
+		for _, o := range list {
+			if !o.visits(s) {
+				continue
+			}
+			for {
+				answer, err := b.l.create(ctx, namespaceOf(s), o)
+				if err == nil && o.repair && s.repairs && !repaired(answer) {
+					err = fmt.Errorf("%s was not repaired by %s", o.name, s.name)
+				}
+				if err == nil && o.repair && !s.repairs && repaired(answer) {
+					err = fmt.Errorf("%s was repaired by somebody without %s", o.name, s.name)
+				}
+				if err == nil {
+					break
+				}
+				if ctx.Err() != nil || time.Now().After(deadline) {
+					return err
+				}
+				time.Sleep(200 * time.Millisecond)
+			}
+		}
+	}
+	return nil
+}
+
+func repaired(answer []byte) bool {
+	var o struct {
+		Kind     string
+		Metadata struct{ Annotations map[string]string }
+		Spec     struct {
+			IPFamilies []string `json:"ipFamilies"`
+			Containers []struct{ Env []struct{ Name string } }
+		}
+	}
+	if json.Unmarshal(answer, &o) != nil {
+		return false
+	}
+	if o.Kind == "Service" {
+		return slices.Equal(o.Spec.IPFamilies, []string{"IPv6"})
+	}
+	names := map[string]bool{}
+	for _, e := range o.Spec.Containers[0].Env {
+		names[e.Name] = true
+	}
+	return names["KUBERNETES_SERVICE_HOST"] && names["KUBERNETES_SERVICE_PORT"] && o.Metadata.Annotations["cni.projectcalico.org/ipv6pools"] != ""
+}
+
+// measure visits all setups with all objects, in rounds, and returns a series for each object and setup and how many rounds there
+// were: three, then as many as begin within the limit.
+func (b *bed) measure(ctx context.Context, list []burden, rounds, requests int, limit time.Duration) (map[string]map[string]*series, int, error) {
+	out := map[string]map[string]*series{}
+	for _, o := range list {
+		out[o.name] = map[string]*series{}
+	}
+	begin, done := time.Now(), 0
+	for round := range rounds + 1 {
+		if round > 3 && time.Since(begin) > limit {
+			break
+		}
+		done = round
+		for _, o := range list {
+			for i := range b.setups {
+				s := b.setups[(i+round)%len(b.setups)] // each comes after each other one
+				if !o.visits(s) {
+					continue
+				}
+				if err := b.slice(ctx, o, s, requests, round, out[o.name]); err != nil {
+					return nil, 0, err
+				}
+			}
+		}
+		fmt.Fprintf(b.log, "admission: round %d of %d\n", round, rounds)
+	}
+	return out, done, nil
+}
+
+// slice measures some requests of one setup; the first round warms up.
+func (b *bed) slice(ctx context.Context, o burden, s setup, requests, round int, into map[string]*series) error {
+	if _, _, err := b.l.send(ctx, namespaceOf(s), o, 20); err != nil {
+		return err
+	}
+	used := func() (webhook, api time.Duration, err error) {
+		for _, name := range s.process {
+			t, err := cpuTime(b.c.PID(name))
+			if err != nil {
+				return 0, 0, fmt.Errorf("%s: %w", name, err)
+			}
+			webhook += t
+		}
+		api, err = cpuTime(b.c.PID("kube-apiserver"))
+		return webhook, api, err
+	}
+	webhook, api, err := used()
+	if err != nil {
+		return err
+	}
+	took, seconds, err := b.l.send(ctx, namespaceOf(s), o, requests)
+	if err != nil {
+		return err
+	}
+	webhook2, api2, err := used()
+	if err != nil || round == 0 {
+		return err
+	}
+	r := into[s.name]
+	if r == nil {
+		r = &series{}
+		into[s.name] = r
+	}
+	n := float64(requests)
+	r.p50, r.p99, r.rate = append(r.p50, median(took)), append(r.p99, quantile(took, 0.99)), append(r.rate, n/seconds)
+	r.webhook, r.api = append(r.webhook, milliseconds(webhook2-webhook)/n), append(r.api, milliseconds(api2-api)/n)
+	r.all = append(r.all, took...)
+	return nil
+}
+
+// resident returns a size of the webhooks, in MB; those that do not run are left out.
+func (b *bed) resident(field string) map[string]float64 {
+	out := map[string]float64{}
+	for _, name := range []string{"floor", "webhook-0", "kyverno"} {
+		if pid := b.c.PID(name); pid != 0 {
+			if mb, err := memory(pid, field); err == nil {
+				out[name] = mb
+			}
+		}
+	}
+	return out
+}
+
+// write prints a table for each object.
+func (b *bed) write(w io.Writer, figures *figures, list []burden, all map[string]map[string]*series, rounds, requests int) {
+	fmt.Fprintf(w, "## Admission\n\nA real kube-apiserver and etcd, %d clients that create an object by dry run and wait for the answer; %d rounds of %d requests for each line, in turn.\n", b.l.clients, rounds, requests)
+	fmt.Fprint(w, "Each line has a namespace of its own, by which alone its registrations are chosen. median of the rounds (middle half of them).\n")
+	fmt.Fprint(w, "*added* is what is over \"no webhook\" in the same round; *by the floor's* divides it by what the floor with as many registrations adds. p99 is of all requests.\n\n")
+	t := table{{"line", "what it does"}}
+	for _, s := range b.setups {
+		t.row(s.name, s.does)
+	}
+	fmt.Fprintln(w, t)
+	for _, o := range list {
+		series := all[o.name]
+		base := series[noWebhook]
+		title := o.name
+		if base == nil {
+			base, title = all["Service, nothing to repair"][noWebhook], o.name+" (refused without a repair: *added* is over the Service with nothing to repair)"
+		}
+		fmt.Fprintf(w, "### %s\n\n", title)
+		t := table{{"line", "p50 ms", "added ms", "by the floor's", "p99 ms", "added p99 by the floor's", "requests/s", "ms of processor for a request: webhook", "kube-apiserver"}}
+		for _, s := range b.setups {
+			r := series[s.name]
+			if r == nil {
+				continue
+			}
+			added, ratio, tail, webhook := "–", "–", "–", "–"
+			if s.name != noWebhook {
+				added = middle(minus(r.p50, base.p50), "")
+			}
+			if f := series[s.floor]; f != nil {
+				ratio = middle(ratios(minus(r.p50, base.p50), minus(f.p50, base.p50)), "×")
+				pooled := (quantile(r.all, 0.99) - quantile(base.all, 0.99)) / (quantile(f.all, 0.99) - quantile(base.all, 0.99))
+				rounds := ratios(minus(r.p99, base.p99), minus(f.p99, base.p99))
+				tail = fmt.Sprintf("%s× (%s–%s)", number(pooled), number(quantile(rounds, 0.25)), number(quantile(rounds, 0.75)))
+				if s.name == "sixgate, both" && !o.skipped {
+					by := ratios(minus(r.p50, base.p50), minus(f.p50, base.p50))
+					figures.target("added latency at most 1.15 times the floor's, p50", o.name, by, "×", median(by) <= 1.15)
+					figures.target("… and 1.3 times, p99 of all requests", o.name, []float64{pooled}, "×", pooled <= 1.3)
+				}
+			}
+			if len(s.process) > 0 {
+				webhook = middle(r.webhook, "")
+			}
+			t.row(s.name, middle(r.p50, ""), added, ratio, number(quantile(r.all, 0.99)), tail, middle(r.rate, ""), webhook, middle(r.api, ""))
+		}
+		fmt.Fprintln(w, t)
+		if six := series["sixgate, both"]; six != nil && o.skipped {
+			figures.target("requests that matchConditions skip cost nothing", o.name+": ms added, of processor of the webhook", six.webhook, "", median(six.webhook) < 0.01)
+			added := minus(six.p50, base.p50)
+			figures.target("… and take no longer", o.name+": ms added, p50, over no webhook", added, "", quantile(added, 0.25) <= 0)
+		}
+	}
+	t = table{{"processor of webhooks for a request", "sixgate, both", "kyverno", "kyverno / sixgate", "kyverno ClusterPolicy", "kyverno ClusterPolicy / sixgate"}}
+	for _, o := range list {
+		six, kyverno, classic := all[o.name]["sixgate, both"], all[o.name]["kyverno"], all[o.name]["kyverno ClusterPolicy"]
+		if six == nil || kyverno == nil || classic == nil {
+			continue
+		}
+		for _, k := range []struct {
+			name string
+			*series
+		}{{"kyverno", kyverno}, {"kyverno ClusterPolicy", classic}} {
+			if median(k.webhook) < 0.1 {
+				continue // the API server did not ask it
+			}
+			share := ratios(six.webhook, k.webhook)
+			figures.target("processor at most a fifth of Kyverno's", k.name+": "+o.name, share, "×", median(share) <= 0.2)
+		}
+		t.row(o.name, middle(six.webhook, " ms"), middle(kyverno.webhook, " ms"), middle(ratios(kyverno.webhook, six.webhook), "×"),
+			middle(classic.webhook, " ms"), middle(ratios(classic.webhook, six.webhook), "×"))
+	}
+	if len(t) > 1 {
+		fmt.Fprintln(w, t)
+	}
+}

@@ -1,0 +1,227 @@
+// Command bench measures Sixgate beside its peers, all in one run on one machine, and writes what it measured as Markdown.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/sixgate/sixgate/e2e/cluster"
+)
+
+type options struct {
+	short bool
+	only  string
+	input string
+	out   string
+	large bool
+	peers bool
+	limit time.Duration
+	build bool // and nothing else
+}
+
+// manifestsEnv is the path of Kyverno's manifests, for the process that has no network.
+const manifestsEnv = "SIXGATE_BENCH_KYVERNO"
+
+// imageEnv is the size of the image, for the same process.
+const imageEnv = "SIXGATE_BENCH_IMAGE"
+
+func main() {
+	if len(os.Args) > 1 && os.Args[1] == "floor" {
+		os.Exit(report(serveFloor(os.Args[2:])))
+	}
+	var o options
+	flag.BoolVar(&o.short, "short", false, "few rounds and small inputs: to see that it works")
+	flag.StringVar(&o.only, "only", "audit,admission,scale", "parts to measure")
+	flag.StringVar(&o.input, "input", "", "folders of manifests for the audit, separated by commas; none: those of this repository")
+	flag.StringVar(&o.out, "out", "", "file for the results; none: standard output")
+	flag.BoolVar(&o.large, "large", false, "also what takes long: an audit of 1 GB of files and of a cluster with 200,000 objects")
+	flag.DurationVar(&o.limit, "limit", 5*time.Minute, "time for the rounds of a part, of which three are made whatever they take")
+	flag.BoolVar(&o.peers, "peers", true, "build and measure the peers; without them Sixgate, the floor and the API server's own policies are left")
+	flag.BoolVar(&o.build, "prepare", false, "only build what is measured")
+	flag.Parse()
+	if cluster.Outermost() {
+		if err := prepare(context.Background(), o); err != nil {
+			os.Exit(report(err))
+		}
+		if o.build {
+			return
+		}
+	}
+	os.Exit(cluster.Main(func() int { return report(measure(o)) }))
+}
+
+func report(err error) int {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		return 1
+	}
+	return 0
+}
+
+// prepare builds what is measured, where there is a network.
+func prepare(ctx context.Context, o options) error {
+	root, err := cluster.Root()
+	if err != nil {
+		return err
+	}
+	if _, err := cluster.BuildSixgate(ctx); err != nil {
+		return err
+	}
+	if !o.short && slices.Contains(strings.Split(o.only, ","), "scale") {
+		size, err := imageSize(ctx, root)
+		if err != nil {
+			return err
+		}
+		if err := os.Setenv(imageEnv, fmt.Sprintf("The image is %.1f MB to download, %.1f MB on disk (linux/amd64; tools/release).", float64(size.compressed)/1e6, float64(size.files)/1e6)); err != nil {
+			return err
+		}
+	}
+	if !o.peers {
+		return nil
+	}
+	peers, err := cluster.FindPeers(ctx, true, os.Stderr)
+	if err != nil {
+		return err
+	}
+	manifests, err := kyvernoManifests(ctx, root, peers.Kyverno.Module)
+	if err != nil {
+		return err
+	}
+	return os.Setenv(manifestsEnv, manifests)
+}
+
+func measure(o options) (err error) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	root, err := cluster.Root()
+	if err != nil {
+		return err
+	}
+	var peers cluster.Peers
+	if o.peers {
+		if peers, err = cluster.FindPeers(ctx, false, os.Stderr); err != nil {
+			return err
+		}
+	}
+	dir, err := os.MkdirTemp("", "sixgate-bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+
+	var f figures
+	var out strings.Builder
+	fmt.Fprintf(&out, "# Sixgate beside its peers\n\nWritten by `make bench` on %s. %s; load average before the run %s.\n\n",
+		time.Now().UTC().Format("2006-01-02 15:04 UTC"), machine(), load())
+	if o.peers {
+		t := table{{"peer, built from the Go module proxy", "version"}}
+		for _, p := range []cluster.Peer{peers.Kyverno, peers.Gator, peers.Conftest, peers.KubeScore} {
+			t.row(p.Module, p.Version)
+		}
+		fmt.Fprintln(&out, t)
+	}
+	parts := strings.Split(o.only, ",")
+	if slices.Contains(parts, "audit") { // first, while this process is small: a child's peak counts from its parent's size
+		folders := []string{filepath.Join(root, "examples"), filepath.Join(root, "e2e/testdata"), filepath.Join(root, "bench/testdata")}
+		if o.input != "" {
+			folders = append(strings.Split(o.input, ","), filepath.Join(root, "bench/testdata"))
+		}
+		a := auditor{
+			checkers: checkers(filepath.Join(root, "bin/sixgate"), filepath.Join(root, "bench/policies"), peers),
+			rounds:   5, limit: o.limit, same: 10e6, alone: []int64{10e6, 100e6}, folders: folders, dir: dir, log: os.Stderr,
+		}
+		if !o.peers {
+			a.checkers = a.checkers[:1]
+		}
+		if o.large {
+			a.alone = append(a.alone, 1e9)
+		}
+		if o.short {
+			a.rounds, a.same, a.alone = 1, 1e6, []int64{5e6}
+		}
+		if err := a.measure(ctx, &f, &out); err != nil {
+			return fmt.Errorf("audit: %w", err)
+		}
+	}
+	if slices.Contains(parts, "admission") {
+		if err := admission(ctx, o, root, peers, &f, &out); err != nil {
+			return fmt.Errorf("admission: %w", err)
+		}
+	}
+	if slices.Contains(parts, "scale") {
+		if err := scale(ctx, o, root, &f, &out, os.Stderr); err != nil {
+			return fmt.Errorf("scale: %w", err)
+		}
+	}
+	f.write(&out)
+	if o.out == "" {
+		_, err := io.WriteString(os.Stdout, out.String())
+		return err
+	}
+	return os.WriteFile(o.out, []byte(out.String()), 0o644)
+}
+
+func admission(ctx context.Context, o options, root string, peers cluster.Peers, f *figures, out io.Writer) (err error) {
+	c, err := cluster.Start(ctx, cluster.Options{Log: os.Stderr})
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if stopped := c.Stop(); err == nil {
+			err = stopped
+		}
+	}()
+	l, err := newLoader(c)
+	if err != nil {
+		return err
+	}
+	b := &bed{c: c, l: l, setups: setups(), started: map[string]float64{}, log: os.Stderr}
+	kyverno := kyvernoSource{peers.Kyverno.Path, os.Getenv(manifestsEnv)}
+	if !o.peers {
+		b.setups = slices.DeleteFunc(b.setups, func(s setup) bool { return slices.Contains(s.process, "kyverno") })
+	}
+	if err := b.prepare(ctx, root, kyverno); err != nil {
+		return err
+	}
+	list, err := burdens(filepath.Join(root, "bench/testdata"))
+	if err != nil {
+		return err
+	}
+	if err := b.prove(ctx, list); err != nil {
+		return err
+	}
+	rounds, requests := 20, 200
+	if o.short {
+		rounds, requests = 2, 50
+	}
+	idle := b.resident("VmRSS")
+	all, rounds, err := b.measure(ctx, list, rounds, requests, o.limit)
+	if err != nil {
+		return err
+	}
+	b.write(out, f, list, all, rounds, requests)
+	loaded, peak := b.resident("VmRSS"), b.resident("VmHWM")
+	t := table{{"process", "MB resident: started", "after the load", "peak", "seconds from start to ready"}}
+	for _, name := range []string{"floor", "webhook-0", "kyverno"} {
+		started := "–"
+		if s, ok := b.started[name]; ok {
+			started = number(s)
+		}
+		if loaded[name] > 0 {
+			t.row(name, number(idle[name]), number(loaded[name]), number(peak[name]), started)
+		}
+	}
+	fmt.Fprintln(out, t)
+	f.resident = loaded["webhook-0"]
+	f.requestCPU = median(all[list[3].name]["sixgate, both"].webhook)
+	return nil
+}
