@@ -182,7 +182,7 @@ func (s *Sixgate) add(ctx context.Context, i int) error {
 		Log:     s.c.path(fmt.Sprintf("webhook-%d.log", i)),
 	}
 	r.args = append([]string{
-		"--kubeconfig=" + s.config, "--policy=" + s.o.Policy, "--port=" + ports[0],
+		"--kubeconfig=" + s.config, "--policy=" + s.o.Policy, "--port=" + ports[0], "--shutdown-delay=0s",
 		"--metrics-bind-address=[::]:" + ports[1], "--health-probe-bind-address=[::]:" + ports[2],
 	}, s.o.Args...)
 	if s.o.Own != nil {

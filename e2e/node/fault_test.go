@@ -36,7 +36,7 @@ type tally struct {
 	unmutated  int            // stored without the repair, or refused by the API server because it was missing
 	refused    int            // because the webhook did not answer
 	unreached  int            // the API server itself did not answer; tried again
-	why        map[string]int // the ends of the errors
+	why        map[string]int // errors, by their last words
 	lastPolicy string         // KUBERNETES_SERVICE_HOST that the last Pod was given
 }
 

@@ -125,7 +125,8 @@ func Prepare(ctx context.Context, progress io.Writer) error {
 //go:embed node.sh
 var script []byte
 
-// configs are the files of the node's components. Pods have no way out, so the node forwards no names.
+// configs are the files of the node's components. Pods have no way out, so the node forwards no names. kube-proxy hears of endpoints as late as in
+// a large cluster.
 var configs = map[string]string{
 	"containerd.toml": `version = 2
 root = "{{.Dir}}/containerd"
@@ -164,6 +165,7 @@ evictionHard: {memory.available: 50Mi, nodefs.available: 0%, imagefs.available: 
 	"kube-proxy.yaml": `apiVersion: kubeproxy.config.k8s.io/v1alpha1
 kind: KubeProxyConfiguration
 mode: nftables
+nftables: {minSyncPeriod: 3s}
 bindAddress: "::"
 healthzBindAddress: "[::1]:10256"
 metricsBindAddress: "[::1]:10249"
