@@ -266,7 +266,6 @@ func noLeak(t *testing.T, before int) {
 // TestShed: no room means 429 with Retry-After and no AdmissionReview, one line in the log, and an API server's client gets its answer
 // once there is room.
 func TestShed(t *testing.T) {
-	r := startServer(t)
 	var log lockedLog
 	limit := newLoad(defaultMemory)
 	if !limit.work.TryAcquire(limit.workBytes) {
@@ -279,7 +278,7 @@ func TestShed(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- s.Start(ctx) }()
-	r = &running{addr: (<-s.bound).String(), caPEM: caPEM}
+	r := &running{addr: (<-s.bound).String(), caPEM: caPEM}
 	asked := make(chan error, 1)
 	go func() {
 		asked <- askReview(apiServer(t, r, nil, nil), "/mutate", review("Service", "CREATE", benchService(), nil))
