@@ -16,9 +16,9 @@ import (
 	"github.com/sixgate/sixgate/pkg/rules"
 )
 
-// FuzzReview: every body gets an answer: an AdmissionReview with the same UID, whose patch applies to the object, or an HTTP error. No rule
+// FuzzAnswer: every body gets an answer: an AdmissionReview with the same UID, whose patch applies to the object, or an HTTP error. No rule
 // panics.
-func FuzzReview(f *testing.F) {
+func FuzzAnswer(f *testing.F) {
 	for _, c := range benchCases() {
 		if len(c.body) < 1<<16 {
 			f.Add(c.body)
