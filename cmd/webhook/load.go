@@ -140,5 +140,6 @@ func (h *handler) shed(w http.ResponseWriter, err error) {
 	requestsTotal.WithLabelValues(h.name, "", "", "shed").Inc()
 	h.sheds.Info(h.log, "overloaded: requests are turned away", "webhook", h.name)
 	w.Header().Set("Retry-After", retryAfter)
+	w.Header().Set("Connection", "close") // the next one may lead to a replica that has room
 	http.Error(w, err.Error(), http.StatusTooManyRequests)
 }

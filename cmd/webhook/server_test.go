@@ -41,7 +41,7 @@ func selfSigned(t testing.TB, name string) (cert tls.Certificate, certPEM, keyPE
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, DNSNames: []string{"localhost"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv6loopback}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}
@@ -265,38 +265,51 @@ func noLeak(t *testing.T, before int) {
 // TestShed: no room means 429 with Retry-After and no AdmissionReview, one line in the log, and an API server's client gets its answer
 // once there is room.
 func TestShed(t *testing.T) {
-	r := startServer(t)
-	var log lockedLog
-	limit := newLoad(defaultMemory)
-	if !limit.work.TryAcquire(limit.workBytes) {
-		t.Fatal("no room")
-	}
-	cert, caPEM, _ := selfSigned(t, "server")
-	logger := funcr.New(log.add, funcr.Options{})
-	s := newServer("::1", 0, logger, func(c *tls.Config) { c.Certificates = []tls.Certificate{cert} })
-	serveHandlers(s, logger, limit)
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- s.Start(ctx) }()
-	r = &running{addr: (<-s.bound).String(), caPEM: caPEM}
+	r, limit := startBusy(t)
 	asked := make(chan error, 1)
 	go func() {
 		asked <- askReview(apiServer(t, r, nil, nil), "/mutate", review("Service", "CREATE", benchService(), nil))
 	}()
-	eventually(t, "one is turned away", func() error {
-		if !strings.Contains(log.String(), "overloaded") {
-			return fmt.Errorf("log: %s", log.String())
-		}
-		return nil
-	})
+	waitShed(t, r)
 	limit.work.Release(limit.workBytes)
 	if err := <-asked; err != nil {
 		t.Errorf("the second time: %v", err)
 	}
-	cancel()
-	if err := <-done; err != nil {
-		t.Error(err)
+}
+
+// startBusy starts a server that has no room, until workBytes are released.
+func startBusy(t *testing.T) (*running, *load) {
+	t.Helper()
+	cert, caPEM, _ := selfSigned(t, "server")
+	r, limit := &running{caPEM: caPEM, log: &lockedLog{}}, newLoad(defaultMemory)
+	if !limit.work.TryAcquire(limit.workBytes) {
+		t.Fatal("no room")
 	}
+	log := funcr.New(r.log.add, funcr.Options{})
+	s := newServer("::1", 0, log, func(c *tls.Config) { c.Certificates = []tls.Certificate{cert} })
+	serveHandlers(s, log, limit)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Start(ctx) }()
+	r.addr = (<-s.bound).String()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return r, limit
+}
+
+// waitShed returns when a request has been turned away.
+func waitShed(t *testing.T, r *running) {
+	t.Helper()
+	eventually(t, "one is turned away", func() error {
+		if !strings.Contains(r.log.String(), "overloaded") {
+			return fmt.Errorf("log: %s", r.log)
+		}
+		return nil
+	})
 }
 
 // TestServerDrain: a server that is told to stop loses no request: what has begun is answered, what comes later goes to the other one.
