@@ -40,20 +40,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if cluster.Outermost() { // what is built needs modules, which cannot be fetched from inside
-		_, err := cluster.BuildSixgate(context.Background())
-		if err == nil {
-			_, err = cluster.FindTools(context.Background(), os.Stderr)
-		}
-		if err == nil {
-			_, err = cluster.FindCertManager(context.Background(), os.Stderr)
-		}
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-	}
-	os.Exit(cluster.Main(m.Run))
+	os.Exit(cluster.TestMain(m.Run, cluster.Need(cluster.FindTools), cluster.Need(cluster.FindCertManager)))
 }
 
 const (

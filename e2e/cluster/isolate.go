@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -28,8 +29,7 @@ func Main(run func() int) int {
 		assets, err := FindAssets(ctx, os.Stderr)
 		stop()
 		if err != nil {
-			fmt.Fprintln(os.Stderr, "cluster:", err)
-			return 1
+			return failed(err)
 		}
 		// Inside there is no way to a module proxy, and perhaps another home.
 		if err := os.Setenv("KUBEBUILDER_ASSETS", filepath.Dir(assets.APIServer)); err != nil {
@@ -38,6 +38,40 @@ func Main(run func() int) int {
 		}
 	}
 	return Isolate(run)
+}
+
+// A Finder finds or builds what tests need, as FindTools does.
+type Finder func(ctx context.Context, progress io.Writer) error
+
+// Need is the finder of one function.
+func Need[T any](find func(context.Context, io.Writer) (T, error)) Finder {
+	return func(ctx context.Context, progress io.Writer) error {
+		_, err := find(ctx, progress)
+		return err
+	}
+}
+
+// TestMain is Main for tests that need Sixgate and more programs, which are found before, where the Go module proxy can be reached. Where there is
+// no time to build them (ErrNoTime) it says so, runs nothing and returns 0.
+func TestMain(run func() int, finders ...Finder) int {
+	if Outermost() {
+		for _, find := range append([]Finder{Need(func(ctx context.Context, _ io.Writer) (string, error) { return BuildSixgate(ctx) })}, finders...) {
+			if err := find(context.Background(), os.Stderr); err != nil {
+				return failed(err)
+			}
+		}
+	}
+	return Main(run)
+}
+
+// failed says why nothing is run, and returns the exit code.
+func failed(err error) int {
+	if errors.Is(err, ErrNoTime) {
+		fmt.Fprintln(os.Stderr, "cluster: no test is run:", err)
+		return 0
+	}
+	fmt.Fprintln(os.Stderr, "cluster:", err)
+	return 1
 }
 
 // Outermost reports whether this process was started by a person or a test runner, not by Isolate: here the Go module proxy can

@@ -160,5 +160,8 @@ func (f *finder) fill(t *tool, name string, packages []string) error {
 	if !f.build {
 		return fmt.Errorf("find %s %s: %w", name, t.version, missing)
 	}
+	if err := mayBuild(name + " " + t.version); err != nil {
+		return err
+	}
 	return build(f.ctx, root, t.dir, programs, f.progress)
 }

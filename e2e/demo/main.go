@@ -7,6 +7,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -58,20 +59,15 @@ func main() {
 		if _, err := cluster.BuildSixgate(ctx); err != nil {
 			os.Exit(exit(err))
 		}
-		if _, err := cluster.FindAssets(ctx, os.Stdout); err != nil {
+		if _, err := cluster.FindAssets(ctx, os.Stdout); *prepare && errors.Is(err, cluster.ErrNoTime) {
+			fmt.Println("The tests on the oldest Kubernetes are not run:", err)
+			return
+		} else if err != nil {
 			os.Exit(exit(err))
 		}
 	}
 	if *prepare {
-		if _, err := cluster.FindTools(ctx, os.Stdout); err != nil {
-			os.Exit(exit(err))
-		}
-		if reason := node.Missing(); reason != "" {
-			fmt.Println("The tests on a node with pods are skipped:", reason)
-		} else if err := node.Prepare(ctx, os.Stdout); err != nil {
-			os.Exit(exit(err))
-		}
-		return
+		os.Exit(exit(prepareTests(ctx)))
 	}
 	if cluster.Outermost() && *withNode {
 		say("Building Sixgate's image and, the first time, kubelet, kube-proxy, kube-scheduler, CoreDNS, Helm and kustomize (about 10 minutes on 2 cores) …")
@@ -85,6 +81,39 @@ func main() {
 		}
 		return exit(run(ctx, root, *dir))
 	}))
+}
+
+// prepareTests builds what the tests need beside the control plane, what most of them need first, and says which are not run.
+func prepareTests(ctx context.Context) error {
+	if cluster.Oldest() {
+		return nil
+	}
+	nodes := cluster.Finder(node.Prepare)
+	if reason := node.Missing(); reason != "" {
+		fmt.Println("The tests on a node with pods are skipped:", reason)
+		nodes = func(context.Context, io.Writer) error { return nil }
+	}
+	for _, need := range []struct {
+		tests string // folders of e2e
+		find  cluster.Finder
+	}{
+		{"chart, integrations, certs, node", cluster.Need(cluster.FindTools)},
+		{"chart", cluster.Need(cluster.FindCrane)},
+		{"node", nodes},
+		{"certs", cluster.Need(cluster.FindCertManager)},
+		{"gitops", cluster.Need(cluster.FindFlux)},
+		{"gitops", cluster.Need(cluster.FindArgoCD)},
+	} {
+		err := need.find(ctx, os.Stdout)
+		if errors.Is(err, cluster.ErrNoTime) {
+			fmt.Printf("The tests of e2e/{%s} are not run: %v\n", need.tests, err)
+			continue
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func exit(err error) int {

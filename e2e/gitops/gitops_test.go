@@ -8,7 +8,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,20 +19,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if cluster.Outermost() { // what is built needs modules, which cannot be fetched from inside
-		_, err := cluster.BuildSixgate(context.Background())
-		if err == nil {
-			_, err = cluster.FindFlux(context.Background(), os.Stderr)
-		}
-		if err == nil {
-			_, err = cluster.FindArgoCD(context.Background(), os.Stderr)
-		}
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-	}
-	os.Exit(cluster.Main(m.Run))
+	os.Exit(cluster.TestMain(m.Run, cluster.Need(cluster.FindFlux), cluster.Need(cluster.FindArgoCD)))
 }
 
 // objects are what a repository of manifests has, and the fields that Sixgate changes when it is applied.

@@ -23,17 +23,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if cluster.Outermost() { // what is built needs modules, which cannot be fetched from inside
-		_, err := cluster.BuildSixgate(context.Background())
-		if err == nil {
-			_, err = cluster.FindTools(context.Background(), os.Stderr)
-		}
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-	}
-	os.Exit(cluster.Main(func() int {
+	os.Exit(cluster.TestMain(func() int {
 		code := m.Run()
 		if c, err := ipv6Only(); err == nil {
 			if err := c.Stop(); err != nil {
@@ -41,7 +31,7 @@ func TestMain(m *testing.M) {
 			}
 		}
 		return code
-	}))
+	}, cluster.Need(cluster.FindTools)))
 }
 
 var ipv6Only = sync.OnceValues(func() (*cluster.Cluster, error) {

@@ -3,7 +3,6 @@
 package node
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -15,13 +14,10 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if cluster.Outermost() && Missing() == "" { // what is built needs modules, which cannot be fetched from inside
-		if err := Prepare(context.Background(), os.Stderr); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
+	if Missing() != "" {
+		os.Exit(cluster.TestMain(m.Run))
 	}
-	os.Exit(cluster.Main(m.Run))
+	os.Exit(cluster.TestMain(m.Run, Prepare))
 }
 
 // start starts a node that ends with the test, and leaves nothing behind.
