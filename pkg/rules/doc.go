@@ -1,17 +1,14 @@
 package rules
 
-import (
-	"embed"
-	"strings"
-)
+import "embed"
 
-//go:embed doc/*.md
+//go:embed testdata/*/page.md
 var docFS embed.FS
 
 // Doc is the Markdown page of a rule: why it fails, how that was proven, what the fix does, known false positives; "" if there
 // is no such rule.
 func Doc(id string) string {
-	b, err := docFS.ReadFile("doc/" + id + ".md")
+	b, err := docFS.ReadFile("testdata/" + id + "/page.md")
 	if err != nil {
 		return ""
 	}
@@ -19,13 +16,13 @@ func Doc(id string) string {
 }
 
 func docIDs() []string {
-	entries, err := docFS.ReadDir("doc")
+	entries, err := docFS.ReadDir("testdata")
 	if err != nil {
 		return nil
 	}
 	var ids []string
 	for _, e := range entries {
-		ids = append(ids, strings.TrimSuffix(e.Name(), ".md"))
+		ids = append(ids, e.Name())
 	}
 	return ids
 }

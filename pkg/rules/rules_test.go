@@ -224,7 +224,7 @@ func TestLaws(t *testing.T) {
 			t.Errorf("%s: needs at least one case that fires (%t) and one that is silent (%t)", r.ID, fires[r.ID], silent[r.ID])
 		}
 		if Doc(r.ID) == "" {
-			t.Errorf("%s: no page in doc/", r.ID)
+			t.Errorf("%s: no testdata/%[1]s/page.md", r.ID)
 		}
 		if r.Title == "" || r.Since == "" || len(r.Targets) == 0 {
 			t.Errorf("%s: title, since and targets must be set", r.ID)
@@ -232,7 +232,7 @@ func TestLaws(t *testing.T) {
 	}
 	for _, id := range docIDs() {
 		if !slices.Contains(IDs(), id) {
-			t.Errorf("doc/%s.md belongs to no rule", id)
+			t.Errorf("testdata/%s/page.md belongs to no rule", id)
 		}
 	}
 }

@@ -203,7 +203,7 @@ func page(r *rules.Rule) []byte {
 	if r.Level != rules.None && slices.ContainsFunc(r.Targets, func(t rules.Target) bool { return t.Kind == "PodTemplate" }) {
 		embedded = "\nIn [pods of custom resources](../audit.md#pods-in-custom-resources): at most warn, by `sixgate audit` and `sixgate fix` only.\n"
 	}
-	return fmt.Appendf(nil, "<!-- Generated from pkg/rules/doc by `make generate`; do not edit. -->\n# %s\n\n%s.\n\nLevel: %s. The webhook repairs it: %s. Since %s.\n%s\n%s",
+	return fmt.Appendf(nil, "<!-- Generated from page.md in pkg/rules/testdata by `make generate`; do not edit. -->\n# %s\n\n%s.\n\nLevel: %s. The webhook repairs it: %s. Since %s.\n%s\n%s",
 		r.ID, r.Title, level(r), repairs(r), r.Since, embedded, rules.Doc(r.ID))
 }
 
