@@ -89,7 +89,6 @@ func run(ctx context.Context, args []string) error {
 		Logger:                 log,
 		Metrics:                metricsserver.Options{BindAddress: o.metrics},
 		HealthProbeBindAddress: o.health,
-		WebhookServer:          server,
 	})
 	if err != nil {
 		return fmt.Errorf("make manager: %w", err)
@@ -116,7 +115,7 @@ func run(ctx context.Context, args []string) error {
 	for _, r := range []interface {
 		Start(context.Context) error
 		NeedLeaderElection() bool
-	}{policy, certs} {
+	}{policy, certs, server} {
 		if err := mgr.Add(r); err != nil {
 			return fmt.Errorf("add to manager: %w", err)
 		}
