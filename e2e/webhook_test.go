@@ -130,7 +130,7 @@ func (in *installation) testMetrics(t *testing.T) {
 		}
 	}
 	for _, webhook := range []string{"mutate", "validate"} {
-		if sum("controller_runtime_webhook_latency_seconds_count", fmt.Sprintf(`webhook="/%s"`, webhook)) == 0 || sum("sixgate_last_request_timestamp_seconds", fmt.Sprintf("webhook=%q", webhook)) == 0 {
+		if sum("sixgate_request_duration_seconds_count", fmt.Sprintf("webhook=%q", webhook)) == 0 || sum("sixgate_last_request_timestamp_seconds", fmt.Sprintf("webhook=%q", webhook)) == 0 {
 			t.Errorf("%s: no latency, or no time of the last request", webhook)
 		}
 	}

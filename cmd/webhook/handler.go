@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/go-logr/logr"
 	admissionv1 "k8s.io/api/admission/v1"
@@ -48,6 +49,8 @@ type handler struct {
 // ServeHTTP answers an AdmissionReview of admission.k8s.io/v1. Whatever is not one gets an HTTP error, which the API server
 // treats by the webhook's failurePolicy; an AdmissionReview that says "not allowed" would refuse the request in any case.
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	begin := time.Now()
+	defer func() { requestDuration.WithLabelValues(h.name).Observe(time.Since(begin).Seconds()) }()
 	buffer := bodies.Get().(*bytes.Buffer)
 	defer func() {
 		if buffer.Cap() <= maxPooled {

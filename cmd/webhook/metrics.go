@@ -16,6 +16,10 @@ var (
 	requestsTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "sixgate_requests_total", Help: "Admission requests by webhook, kind, operation and result (allowed, warned, changed, denied, would-be-changed, would-be-denied, error, panic, shed).",
 	}, []string{"webhook", "kind", "operation", "result"})
+	requestDuration = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "sixgate_request_duration_seconds", Help: "From the first byte of a request to its answer, waiting for room and turn included.",
+		Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5},
+	}, []string{"webhook"})
 	findingsTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "sixgate_findings_total", Help: "Findings by rule, action (changed, warned, denied, would-be-changed, would-be-denied, skipped) and namespace.",
 	}, []string{"rule", "action", "namespace"})
@@ -118,7 +122,7 @@ func (l *labelLimit) label(namespace string, others ...string) string {
 
 // registerMetrics registers all of them, and those of the certificates.
 func registerMetrics(r prometheus.Registerer, certs certSource) {
-	r.MustRegister(requestsTotal, findingsTotal, repeatedTotal, auditMode, panicsTotal, policyReloadsTotal, policyStale, clusterIPv6Only,
+	r.MustRegister(requestsTotal, requestDuration, findingsTotal, repeatedTotal, auditMode, panicsTotal, policyReloadsTotal, policyStale, clusterIPv6Only,
 		policyInfo, failOpen, trusted, lastRequest, eventsTotal)
 	registerCertificateMetrics(r, certs)
 }
