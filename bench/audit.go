@@ -68,7 +68,7 @@ type checker struct {
 	name    string
 	version string
 	does    string // what it was asked
-	slow    bool   // it gets one copy of the manifests: its time grows faster than its input
+	slow    bool   // it gets one copy of the manifests
 	command func(c corpus) (program string, args []string, stdin string)
 	faults  func(r run) (faults, error) // nil: it cannot be asked for these rules
 }
