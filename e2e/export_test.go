@@ -319,6 +319,9 @@ func TestExport(t *testing.T) {
 			result := export.Policies(rules.NewSet(g.policy), []string{g.rule}, nil)
 			s.use(t, result.Objects)
 			for _, c := range g.cases {
+				if strings.HasPrefix(c.name, "custom-") { // neither registered nor exported: kinds that only an audit looks into
+					continue
+				}
 				why := s.differs(t, rules.NewSet(g.policy), c)
 				listed, ok := c.rule.CEL.Cases[c.name]
 				switch {
