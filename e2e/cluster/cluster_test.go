@@ -206,6 +206,9 @@ func TestServices(t *testing.T) {
 			}
 			manifest := `{"apiVersion": "v1", "kind": "Service", "metadata": {"name": "` + test.name + `"}, "spec": {` + spec + `}}`
 			stdout, stderr, code := kubectl(t, c, manifest, "create", "-f", "-", "-o", "jsonpath={.spec.ipFamilies}")
+			if cluster.Oldest() {
+				test.warning = "" // of a later version
+			}
 			if test.refusal != "" {
 				if code == 0 || !strings.Contains(stderr, test.refusal) {
 					t.Errorf("exit code %d, %s, want %q", code, stderr, test.refusal)
