@@ -152,7 +152,7 @@ func write(ctx context.Context, client kubernetes.Interface, service bool) (t ta
 	case strings.Contains(err.Error(), "not configured on this cluster"):
 		t.unmutated = 1
 	case utilnet.IsConnectionRefused(err), utilnet.IsConnectionReset(err), utilnet.IsProbableEOF(err), utilnet.IsHTTP2ConnectionLost(err),
-		strings.Contains(err.Error(), "client connection lost"), strings.Contains(err.Error(), "failed to allocate IP"), strings.Contains(err.Error(), "apiserver not ready"),
+		strings.Contains(err.Error(), "client connection lost"), strings.Contains(err.Error(), "failed to allocate IP"), strings.Contains(err.Error(), "failed to allocate a serviceIP"), strings.Contains(err.Error(), "apiserver not ready"),
 		strings.Contains(err.Error(), "apiserver is shutting down"), strings.Contains(err.Error(), "serviceaccount"), strings.Contains(err.Error(), "not yet ready to handle request"):
 		return tally{unreached: 1, why: t.why}, nil
 	default:
