@@ -69,15 +69,7 @@ users:
 
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	c, err := cluster.Start(ctx, cluster.Options{ExtraAPIServerArgs: []string{"--admission-control-config-file=" + write("admission.yaml", admission)}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := c.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	c := cluster.ForTest(t, cluster.Options{ExtraAPIServerArgs: []string{"--admission-control-config-file=" + write("admission.yaml", admission)}})
 	in := &installation{Cluster: c, policy: filepath.Join(c.Dir, "policy.yaml")}
 	if err := in.install(ctx, cluster.SixgateOptions{Args: []string{"--client-ca-file=" + cert, "--client-names=kube-apiserver-webhook-client"}}); err != nil {
 		t.Fatal(err)

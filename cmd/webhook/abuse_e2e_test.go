@@ -33,6 +33,32 @@ func TestAbuse(t *testing.T) {
 		}
 		return conn
 	}
+	// slowly sends first, and then a byte at a time, until the webhook ends the connection.
+	slowly := func(t *testing.T, r *running, first, rest string) {
+		t.Helper()
+		conn := dial(t, r, "http/1.1")
+		if conn == nil {
+			return
+		}
+		defer conn.Close()
+		done := make(chan error, 1)
+		go func() { done <- ended(conn) }()
+		_, err := io.WriteString(conn, first)
+		for ; err == nil && rest != ""; rest = rest[1:] {
+			select {
+			case err := <-done:
+				if err != nil {
+					t.Error(err)
+				}
+				return
+			case <-time.After(100 * time.Millisecond):
+				_, err = io.WriteString(conn, rest[:1])
+			}
+		}
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
 	post := func(length string) string {
 		return "POST /mutate HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n" + length + "\r\n\r\n"
 	}
@@ -42,56 +68,13 @@ func TestAbuse(t *testing.T) {
 	}{
 		{"200 connections that send headers a byte at a time", func(t *testing.T, r *running) {
 			many(200, func(int) {
-				conn := dial(t, r, "http/1.1")
-				if conn == nil {
-					return
-				}
-				defer conn.Close()
-				done := make(chan error, 1)
-				go func() { done <- ended(conn) }()
-				for text := post("X: " + strings.Repeat("x", 1000)); ; text = text[1:] {
-					if _, err := io.WriteString(conn, text[:1]); err != nil {
-						break
-					}
-					select {
-					case err := <-done:
-						if err != nil {
-							t.Error(err)
-						}
-						return
-					case <-time.After(100 * time.Millisecond):
-					}
-				}
-				if err := <-done; err != nil {
-					t.Error(err)
-				}
+				text := post("X: " + strings.Repeat("x", 1000))
+				slowly(t, r, text[:1], text[1:])
 			})
 		}},
 		{"200 connections that announce 7 MB and send a byte at a time", func(t *testing.T, r *running) {
 			many(200, func(int) {
-				conn := dial(t, r, "http/1.1")
-				if conn == nil {
-					return
-				}
-				defer conn.Close()
-				done := make(chan error, 1)
-				go func() { done <- ended(conn) }()
-				for text := post("Content-Length: 7340032"); ; text = "{" {
-					if _, err := io.WriteString(conn, text); err != nil {
-						break
-					}
-					select {
-					case err := <-done:
-						if err != nil {
-							t.Error(err)
-						}
-						return
-					case <-time.After(100 * time.Millisecond):
-					}
-				}
-				if err := <-done; err != nil {
-					t.Error(err)
-				}
+				slowly(t, r, post("Content-Length: 7340032"), strings.Repeat("{", 1000))
 			})
 		}},
 		{"20 bodies of 7 MB without their last byte", func(t *testing.T, r *running) {

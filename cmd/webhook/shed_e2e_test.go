@@ -18,15 +18,7 @@ import (
 func TestShedRealAPIServer(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	c, err := cluster.Start(ctx, cluster.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := c.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	c := cluster.ForTest(t, cluster.Options{})
 	register := func(r *running, failurePolicy string) {
 		t.Helper()
 		_, stderr, code, err := c.Kubectl(ctx, fmt.Sprintf(`apiVersion: admissionregistration.k8s.io/v1

@@ -71,13 +71,7 @@ func newInstallation(t *testing.T, values ...string) *installation {
 	root, err := cluster.Root()
 	in.must(err)
 	in.helm, in.chart = tools.Helm4, filepath.Join(root, "charts/sixgate")
-	in.Cluster, err = cluster.Start(t.Context(), cluster.Options{})
-	in.must(err)
-	t.Cleanup(func() {
-		if err := in.Cluster.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	in.Cluster = cluster.ForTest(t, cluster.Options{})
 	config, err := clientcmd.BuildConfigFromFlags("", in.Kubeconfig)
 	in.must(err)
 	config.QPS = -1

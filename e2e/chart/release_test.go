@@ -4,7 +4,6 @@ package chart
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -13,7 +12,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/sixgate/sixgate/e2e/cluster"
 )
@@ -48,17 +46,7 @@ func TestUpgradeFrom(t *testing.T) {
 	if err != nil || len(older) == 0 {
 		t.Fatal("no older chart", err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
-	defer cancel()
-	c, err := cluster.Start(ctx, cluster.Options{ControllerManager: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := c.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	c := cluster.ForTest(t, cluster.Options{ControllerManager: true})
 	for _, in := range installers(t, c) {
 		for _, chart := range older {
 			t.Run(filepath.Base(in.helm)+"/"+filepath.Base(chart), func(t *testing.T) { in.upgradeFrom(t, chart) })

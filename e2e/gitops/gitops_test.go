@@ -66,15 +66,7 @@ func start(t *testing.T) *environment {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	c, err := cluster.Start(ctx, cluster.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := c.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	c := cluster.ForTest(t, cluster.Options{})
 	if _, err := c.InstallSixgate(ctx, cluster.SixgateOptions{}); err != nil {
 		t.Fatal(err)
 	}

@@ -155,17 +155,7 @@ func role(t *testing.T) string {
 
 // TestExec reads pods through the API server: kubelet and runtime are played by this program, with the streaming server of the real ones.
 func TestExec(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
-	defer cancel()
-	c, err := cluster.Start(ctx, cluster.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := c.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	c := cluster.ForTest(t, cluster.Options{})
 	e := &env{c, newKubelet(t, c.Address)}
 	e.kubectl(t, objects, "apply", "-f", "-")
 	e.kubectl(t, role(t), "apply", "-f", "-")

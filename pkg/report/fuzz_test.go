@@ -39,7 +39,7 @@ func FuzzWrite(f *testing.F) {
 		r.Finish(rules.Deny)
 		for _, format := range Formats() {
 			var b bytes.Buffer
-			if err := r.Write(&b, format, Options{Root: "/root", Dir: "/root/dir", FailOn: rules.Deny, SourceURL: "https://git.example.net/blob/{file}#L{line}"}); err != nil {
+			if err := r.Write(&b, format, Options{Root: "/repository", Dir: "/repository/dir", FailOn: rules.Deny, SourceURL: "https://git.example.net/blob/{file}#L{line}"}); err != nil {
 				t.Errorf("%s: %v", format, err)
 				continue
 			}
