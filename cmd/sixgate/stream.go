@@ -8,8 +8,10 @@ import (
 	"io"
 	"iter"
 	"os"
+	"sync"
 
 	"github.com/sixgate/sixgate/pkg/manifest"
+	"github.com/sixgate/sixgate/pkg/order"
 )
 
 // keepBytes is how much of a stream that can be read only once is kept in memory.
@@ -51,68 +53,163 @@ func (in *input) putOff(s *source, doc *manifest.Document) {
 
 // each visits every object of the input, in the order of the sources, and notes what cannot be read. It ends early only when ctx does.
 func (in *input) each(ctx context.Context, visit func(*source, *manifest.Document)) error {
-	for i := range in.sources {
-		s := &in.sources[i]
-		err := in.read(ctx, s, manifest.Scan, func(doc *manifest.Document, err error) {
-			if err != nil {
-				in.fail(s.name, err)
-				return
-			}
-			in.objects++
-			visit(s, doc)
-		})
+	err := in.scan(ctx, func(*source) scanner { return manifest.Scan }, func(s *source, doc *manifest.Document, err error) {
 		if err != nil {
-			return err
+			in.fail(s.name, err)
+			return
 		}
+		in.objects++
+		visit(s, doc)
+	})
+	for _, s := range in.sources {
 		if !s.failed {
 			in.files++
 		}
 	}
-	return nil
+	return err
 }
 
 // again visits the objects that were put off.
 func (in *input) again(ctx context.Context, visit func(*manifest.Document)) error {
-	for i := range in.sources {
-		s := &in.sources[i]
+	rescan := func(s *source) scanner {
 		for _, doc := range s.later.docs {
 			visit(doc)
 		}
 		if len(s.later.parts) == 0 {
-			continue
+			return nil
 		}
-		rescan := func(file string, r io.Reader) iter.Seq2[*manifest.Document, error] {
+		return func(file string, r io.Reader) iter.Seq2[*manifest.Document, error] {
 			return manifest.Rescan(file, r, s.later.parts)
 		}
-		err := in.read(ctx, s, rescan, func(doc *manifest.Document, err error) {
-			if err == nil && s.later.items[[2]int{doc.Number, doc.Item}] { // errors are known
-				visit(doc)
-			}
-		})
-		if err != nil {
-			return err
+	}
+	return in.scan(ctx, rescan, func(s *source, doc *manifest.Document, err error) {
+		if err == nil && s.later.items[[2]int{doc.Number, doc.Item}] { // errors are known
+			visit(doc)
 		}
+	})
+}
+
+// A scanner reads the objects and errors of a stream.
+type scanner func(file string, r io.Reader) iter.Seq2[*manifest.Document, error]
+
+const (
+	// A file of at most smallFile bytes is read whole, by a task that reads batchBytes or batchFiles of such.
+	smallFile  = 1 << 16
+	batchBytes = 1 << 16
+	batchFiles = 32
+)
+
+// A scanned file is what was read of it.
+type scanned struct {
+	source *source
+	docs   []*manifest.Document // nil for an error
+	errs   []error
+	bytes  int
+	failed error // to open
+}
+
+// scan reads the sources that have a scanner, several small ones at a time, and visits what is in them in their order. That one cannot
+// be opened is noted, also the second time: its objects are not judged.
+func (in *input) scan(ctx context.Context, of func(*source) scanner, visit func(*source, *manifest.Document, error)) error {
+	var (
+		tasks order.Queue[[]scanned]
+		batch []func() scanned
+		size  int64
+	)
+	start := func() {
+		if len(batch) == 0 {
+			return
+		}
+		files := batch
+		tasks.Add(func() []scanned {
+			out := make([]scanned, len(files))
+			for i, read := range files {
+				out[i] = read()
+			}
+			return out
+		})
+		batch, size = nil, 0
+	}
+	next := func() {
+		for _, f := range tasks.Next() {
+			in.progress.add(f.bytes)
+			if f.failed != nil {
+				in.cannotOpen(f.source, f.failed)
+			}
+			for i, doc := range f.docs {
+				if ctx.Err() == nil {
+					visit(f.source, doc, f.errs[i])
+				}
+			}
+		}
+	}
+	for i := range in.sources {
+		s := &in.sources[i]
+		if ctx.Err() != nil {
+			break
+		}
+		small := s.size > 0 && s.size <= smallFile
+		if !small { // what it visits comes after those before it
+			for start(); tasks.Len() > 0; {
+				next()
+			}
+		}
+		scan := of(s)
+		if scan == nil {
+			continue
+		}
+		if small {
+			batch = append(batch, func() scanned { return s.whole(ctx, scan) })
+			if size += s.size; size >= batchBytes || len(batch) >= batchFiles {
+				start()
+			}
+			for tasks.Full() {
+				next()
+			}
+			continue
+		}
+		err := s.read(ctx, scan, in.progress.add, func(doc *manifest.Document, err error) { visit(s, doc, err) })
+		if err != nil {
+			in.cannotOpen(s, err)
+		}
+	}
+	for start(); tasks.Len() > 0; {
+		next()
+	}
+	if ctx.Err() != nil {
+		return errors.New("interrupted")
 	}
 	return nil
 }
 
-// read reads one source. That it cannot be opened is noted, also the second time: its objects are not judged.
-func (in *input) read(ctx context.Context, s *source, scan func(string, io.Reader) iter.Seq2[*manifest.Document, error], visit func(*manifest.Document, error)) error {
+func (in *input) cannotOpen(s *source, err error) {
+	s.failed = true
+	in.fail(s.name, err)
+}
+
+// whole reads a source to its end.
+func (s *source) whole(ctx context.Context, scan scanner) scanned {
+	out := scanned{source: s}
+	out.failed = s.read(ctx, scan, func(n int) { out.bytes += n }, func(doc *manifest.Document, err error) {
+		out.docs, out.errs = append(out.docs, doc), append(out.errs, err)
+	})
+	return out
+}
+
+// read reads a source until it or ctx ends. The error says that it cannot be opened.
+func (s *source) read(ctx context.Context, scan scanner, count func(int), visit func(*manifest.Document, error)) error {
 	f, err := s.open()
 	if err != nil {
-		s.failed = true
-		in.fail(s.name, err)
-		return nil
+		return err
 	}
 	defer f.Close()
-	for doc, err := range scan(s.name, counter{&interruptible{ctx: ctx, Reader: f}, in.progress.add}) {
+	in := &interruptible{ctx: ctx, Reader: f}
+	defer in.release()
+	for doc, err := range scan(s.name, counter{in, count}) {
 		if ctx.Err() != nil {
 			break
 		}
 		visit(doc, err)
-	}
-	if ctx.Err() != nil {
-		return errors.New("interrupted")
 	}
 	return nil
 }
@@ -155,18 +252,24 @@ func (c counter) Read(p []byte) (int, error) {
 type interruptible struct {
 	ctx context.Context
 	io.Reader
-	buf []byte
+	buf *[]byte
 }
+
+// readBuffers are those of interruptible readers.
+var readBuffers = sync.Pool{New: func() any { return new([]byte) }}
 
 func (r *interruptible) Read(p []byte) (int, error) {
 	type result struct {
 		n   int
 		err error
 	}
-	if len(r.buf) < len(p) {
-		r.buf = make([]byte, len(p))
+	if r.buf == nil {
+		r.buf = readBuffers.Get().(*[]byte)
 	}
-	buf := r.buf[:len(p)]
+	if len(*r.buf) < len(p) {
+		*r.buf = make([]byte, len(p))
+	}
+	buf := (*r.buf)[:len(p)]
 	done := make(chan result, 1)
 	go func() {
 		n, err := r.Reader.Read(buf)
@@ -178,6 +281,12 @@ func (r *interruptible) Read(p []byte) (int, error) {
 		return 0, r.ctx.Err()
 	case got := <-done:
 		return copy(p, buf[:got.n]), got.err
+	}
+}
+
+func (r *interruptible) release() {
+	if r.buf != nil {
+		readBuffers.Put(r.buf)
 	}
 }
 

@@ -46,12 +46,18 @@ func (d *Document) Size() int { return d.size }
 // batchSize is how many bytes are decoded by one task.
 const batchSize = 1 << 16
 
+// The memory of parsers and chunkers is used again: most files are small.
+var (
+	parsers  = sync.Pool{New: func() any { return &quickyaml.Parser{} }}
+	chunkers = sync.Pool{New: func() any { return &chunker{in: bufio.NewReaderSize(nil, blockSize)} }}
+)
+
 // scanParts reads all parts, or those that are wanted, which come with the number of documents before them.
 func scanParts(file string, r io.Reader, wanted func(index int) (before int, ok bool)) iter.Seq2[*Document, error] {
 	return func(yield func(*Document, error) bool) {
 		c := newChunker(r)
+		defer c.release()
 		var (
-			parsers = sync.Pool{New: func() any { return &quickyaml.Parser{} }} // their memory
 			tasks   order.Queue[[]*reader]
 			running []int // bytes of each task
 			inTasks int
@@ -200,7 +206,33 @@ const (
 )
 
 func newChunker(r io.Reader) *chunker {
-	return &chunker{in: bufio.NewReaderSize(transform.NewReader(r, unicode.BOMOverride(transform.Nop)), blockSize)}
+	c := chunkers.Get().(*chunker)
+	c.cut = false
+	c.in.Reset(&lasting{r: r})
+	if head, _ := c.in.Peek(1); len(head) > 0 && head[0] >= bom[0] {
+		c.in = bufio.NewReaderSize(transform.NewReader(c.in, unicode.BOMOverride(transform.Nop)), blockSize)
+	}
+	return c
+}
+
+// release gives back what the next chunker can use. Documents keep their part of the block.
+func (c *chunker) release() {
+	c.in.Reset(nil)
+	chunkers.Put(c)
+}
+
+// A lasting reader gives its error again, which a bufio.Reader that is peeked into does not.
+type lasting struct {
+	r   io.Reader
+	err error
+}
+
+func (l *lasting) Read(p []byte) (n int, err error) {
+	if l.err != nil {
+		return 0, l.err
+	}
+	n, l.err = l.r.Read(p)
+	return n, l.err
 }
 
 // next passes over the next chunk, and returns it if it is to be kept; with io.EOF for the last one.
