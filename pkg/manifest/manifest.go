@@ -640,5 +640,6 @@ func newText(src *source, start, end int, isJSON bool) *text {
 	t := &text{src: src, start: start, end: end, content: start, isJSON: isJSON}
 	t.lines = sync.OnceValue(func() []int { return lineStarts(t.bytes()) })
 	t.parsed = sync.OnceValues(t.parse)
+	t.places = sync.OnceValue(t.quickPlaces)
 	return t
 }

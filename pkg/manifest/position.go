@@ -32,7 +32,7 @@ func (d *Document) Position(p rules.Path) (line, column int) {
 	if d.Stored() {
 		return 0, 0
 	}
-	n, key, depth := find(d.text.root(), d.prefix.With(p...))
+	n, key, depth := d.text.find(d.prefix.With(p...))
 	if n == nil {
 		return max(d.Line, 1), 1
 	}
@@ -52,7 +52,7 @@ func (d *Document) TextPosition(p rules.Path, t rules.TextPos) (line, column int
 	if d.Stored() {
 		return 0, 0
 	}
-	n, _, depth := find(d.text.root(), d.prefix.With(p...))
+	n, _, depth := d.text.find(d.prefix.With(p...))
 	if n != nil && depth == len(d.prefix)+len(p) {
 		if n = resolved(n); n.Kind == yaml.ScalarNode {
 			if off, ok := d.text.inside(n, t); ok {
@@ -193,6 +193,7 @@ type text struct {
 	isQuick    bool // the quick parser takes it
 	lines      func() []int
 	parsed     func() (*yaml.Node, error)
+	places     func() quickyaml.Places
 }
 
 func (t *text) bytes() []byte { return t.src.data[t.start:t.end] }
@@ -221,8 +222,8 @@ func (t *text) parse() (n *yaml.Node, err error) {
 		return parseJSON(t.bytes(), t.lines())
 	}
 	if t.isQuick {
-		var q quickyaml.Parser
-		if q.Parse(t.bytes()) {
+		if q := parsers.Get().(*quickyaml.Parser); q.Parse(t.bytes()) {
+			defer parsers.Put(q)
 			return q.Node(), nil
 		}
 	}
@@ -373,6 +374,27 @@ func resolved(n *yaml.Node) *yaml.Node {
 		return n.Alias
 	}
 	return n
+}
+
+// find is find from the root; it takes less where the quick parser takes the document.
+func (t *text) find(p rules.Path) (n, key *yaml.Node, depth int) {
+	if places := t.places(); len(places) > 0 {
+		return places.Find(p)
+	}
+	return find(t.root(), p)
+}
+
+// quickPlaces are those of a document that the quick parser takes.
+func (t *text) quickPlaces() quickyaml.Places {
+	if !t.isQuick {
+		return nil
+	}
+	q := parsers.Get().(*quickyaml.Parser)
+	defer parsers.Put(q)
+	if !q.Parse(t.bytes()) {
+		return nil
+	}
+	return q.Places()
 }
 
 // find follows a path as far as it goes: the last value reached, the key it stands under (nil for the root and in a list)

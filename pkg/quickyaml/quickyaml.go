@@ -7,6 +7,7 @@ package quickyaml
 import (
 	"bytes"
 	"errors"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -748,7 +749,7 @@ func (q *Parser) Node() *yaml.Node {
 	build = func() *yaml.Node {
 		from, n := &q.nodes[at], &all[at]
 		at++
-		*n = yaml.Node{Kind: from.kind, Style: from.style, Value: from.value, Line: int(from.line), Column: int(from.column)}
+		*n = *from.node()
 		if n.Tag = "!!str"; from.style == 0 || from.kind != yaml.ScalarNode {
 			n.Tag = ""
 			n.Tag = n.ShortTag()
@@ -762,6 +763,60 @@ func (q *Parser) Node() *yaml.Node {
 		return n
 	}
 	return build()
+}
+
+// Places are where the nodes of a document are, without their values as a tree.
+type Places []node
+
+// Places returns those of the document. They stay what they are when the Parser is used again.
+func (q *Parser) Places() Places { return slices.Clone(q.nodes) }
+
+// Find follows a path of names and indices as far as it goes: the last value reached, the key it stands under (nil for the root and in
+// a list) and how many elements of the path were found. The nodes are as those of Node, without Tag and Content.
+func (p Places) Find(path []any) (value, key *yaml.Node, depth int) {
+	at, under := 0, -1
+	for ; depth < len(path); depth++ {
+		in, next := &p[at], -1
+		switch e := path[depth].(type) {
+		case string:
+			if in.kind == yaml.MappingNode {
+				for i, n := at+1, in.count; n > 0; n -= 2 { // no key is there twice
+					if p[i].value == e {
+						next, under = i+1, i
+						break
+					}
+					i = p.skip(i + 1)
+				}
+			}
+		case int:
+			if in.kind == yaml.SequenceNode && e >= 0 && e < int(in.count) {
+				next, under = at+1, -1
+				for range e {
+					next = p.skip(next)
+				}
+			}
+		}
+		if next < 0 {
+			break
+		}
+		at = next
+	}
+	if under >= 0 {
+		key = p[under].node()
+	}
+	return p[at].node(), key, depth
+}
+
+// skip is where the node that follows another one and all below it is.
+func (p Places) skip(at int) int {
+	for left := 1; left > 0; at++ {
+		left += int(p[at].count) - 1
+	}
+	return at
+}
+
+func (n *node) node() *yaml.Node {
+	return &yaml.Node{Kind: n.kind, Style: n.style, Value: n.value, Line: int(n.line), Column: int(n.column)}
 }
 
 // isText reports whether a scalar without quotes is a string, and certainly so.

@@ -48,7 +48,38 @@ func agree(t *testing.T, doc []byte) bool {
 		t.Fatalf("%s\nof\n%s", err, doc)
 	}
 	sameNodes(t, q.Node(), parsed.Content[0], doc)
+	found := 0
+	findAll(t, q.Places(), q.Node(), nil, nil, &found)
 	return false
+}
+
+// findAll fails where Find does not find the node that a path leads to, or more than there is.
+func findAll(t *testing.T, places Places, n, key *yaml.Node, path []any, found *int) {
+	t.Helper()
+	if *found++; *found > 500 { // each takes as long as what is before it
+		return
+	}
+	same := func(a, b *yaml.Node) bool {
+		if a == nil || b == nil {
+			return a == b
+		}
+		return a.Kind == b.Kind && a.Style == b.Style && a.Value == b.Value && a.Line == b.Line && a.Column == b.Column
+	}
+	beyond := append(slices.Clip(path), "no such key", 1)
+	beside := append(slices.Clip(path), len(n.Content))
+	for _, p := range [][]any{path, beyond, beside} {
+		if value, under, depth := places.Find(p); !same(value, n) || !same(under, key) || depth != len(path) {
+			t.Fatalf("Find(%q) = %v, %v, %d; want %v, %v, %d", p, value, under, depth, n, key, len(path))
+		}
+	}
+	for i, c := range n.Content {
+		switch {
+		case n.Kind == yaml.SequenceNode:
+			findAll(t, places, c, nil, append(slices.Clip(path), i), found)
+		case i%2 == 1:
+			findAll(t, places, c, n.Content[i-1], append(slices.Clip(path), n.Content[i-1].Value), found)
+		}
+	}
 }
 
 func sameNodes(t *testing.T, got, want *yaml.Node, doc []byte) {
