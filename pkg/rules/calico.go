@@ -241,8 +241,10 @@ func checkCalicoNodeEnv(req *Request) []Finding {
 		if i := strings.LastIndexByte(repository, ':'); i > strings.LastIndexByte(repository, '/') {
 			repository = repository[:i]
 		}
-		for i := range o.List(c.path.With("env")...) {
-			if at := c.path.With("env", i); o.Str(at.With("name")...) == "CNI_NETWORK_CONFIG" {
+		env, _ := c.obj["env"].([]any)
+		for i, e := range env {
+			if envName(e) == "CNI_NETWORK_CONFIG" {
+				at := c.path.With("env", i)
 				checkCalicoCNI(o.Str(at.With("value")...), at.With("value"), &out)
 			}
 		}

@@ -203,19 +203,11 @@ const rootCA = "kube-root-ca.crt"
 // mount notes the ConfigMaps that a pod template uses, as volumes or whole environments.
 func (x *Index) mount(o *Object, pod Path, namespace string, labels labelText, whole bool) {
 	var names []string
-	for i := range o.List(pod.With("spec", "volumes")...) {
-		at := pod.With("spec", "volumes", i)
-		names = append(names, o.Str(at.With("configMap", "name")...))
-		for j := range o.List(at.With("projected", "sources")...) {
-			names = append(names, o.Str(at.With("projected", "sources", j, "configMap", "name")...))
+	eachUse(o, pod, func(kind, name string) {
+		if kind == "ConfigMap" && name != rootCA {
+			names = append(names, name)
 		}
-	}
-	for _, c := range containers(o, pod) {
-		for i := range o.List(c.path.With("envFrom")...) {
-			names = append(names, o.Str(c.path.With("envFrom", i, "configMapRef", "name")...))
-		}
-	}
-	names = slices.DeleteFunc(names, func(n string) bool { return n == "" || n == rootCA })
+	})
 	if len(names) == 0 {
 		return
 	}
@@ -303,11 +295,11 @@ func (x *Index) dial(service map[string]any, who string) {
 func portNames(o *Object, pod Path) string {
 	ports := map[string]int64{}
 	for _, c := range containers(o, pod) {
-		for i := range o.List(c.path.With("ports")...) {
-			at := c.path.With("ports", i)
-			number, _ := o.Get(at.With("containerPort")...)
-			name := o.Str(at.With("name")...)
-			if n, ok := integer(number); ok && name != "" && !strings.Contains(name, endOfLabel) {
+		list, _ := c.obj["ports"].([]any)
+		for _, p := range list {
+			port, _ := p.(map[string]any)
+			name, _ := port["name"].(string)
+			if n, ok := integer(port["containerPort"]); ok && name != "" && !strings.Contains(name, endOfLabel) {
 				ports[name] = n
 			}
 		}

@@ -114,10 +114,11 @@ var serviceVariable = regexp.MustCompile(`^[A-Z][A-Z0-9_]*_(SERVICE_HOST|PORT_[0
 func originsOf(o *Object, pod Path, c container) origins {
 	out := origins{}
 	env, _ := c.obj["env"].([]any)
-	for i, e := range env {
+	for _, e := range env {
 		variable, _ := e.(map[string]any)
 		name := envName(e)
-		switch o.Str(c.path.With("env", i, "valueFrom", "fieldRef", "fieldPath")...) {
+		field, _ := lookup(e, []any{"valueFrom", "fieldRef", "fieldPath"})
+		switch field {
 		case "status.podIP":
 			out[name] = originPod
 			continue

@@ -96,6 +96,17 @@ func k3sFile(d document) k3sOptions {
 
 // k3sContainer reads the arguments of a container that runs K3s or RKE2; nil for another one.
 func k3sContainer(o *Object, c container) k3sOptions {
+	image, _ := c.obj["image"].(string)
+	name, _, _ := strings.Cut(image[strings.LastIndexByte(image, '/')+1:], ":")
+	program := firstWord(c)
+	program = program[strings.LastIndexByte(program, '/')+1:]
+	out := k3sOptions{}
+	switch {
+	case program == "rke2" || strings.HasPrefix(name, "rke2"):
+		out.add("cni", c.path, "canal") // its default
+	case program != "k3s" && name != "k3s":
+		return nil
+	}
 	type word struct {
 		path Path
 		text string
@@ -107,19 +118,6 @@ func k3sContainer(o *Object, c container) k3sOptions {
 				words = append(words, word{c.path.With(list, i), s})
 			}
 		}
-	}
-	image, _ := c.obj["image"].(string)
-	name, _, _ := strings.Cut(image[strings.LastIndexByte(image, '/')+1:], ":")
-	program := ""
-	if len(words) > 0 {
-		program = words[0].text[strings.LastIndexByte(words[0].text, '/')+1:]
-	}
-	out := k3sOptions{}
-	switch {
-	case program == "rke2" || strings.HasPrefix(name, "rke2"):
-		out.add("cni", c.path, "canal") // its default
-	case program != "k3s" && name != "k3s":
-		return nil
 	}
 	for i := 0; i < len(words); i++ {
 		w := words[i]
@@ -141,6 +139,19 @@ func k3sContainer(o *Object, c container) k3sOptions {
 		}
 	}
 	return out
+}
+
+// firstWord is the program of a container's command line, or the first argument where the image names the program.
+func firstWord(c container) string {
+	for _, list := range []string{"command", "args"} {
+		words, _ := c.obj[list].([]any)
+		for _, w := range words {
+			if s, ok := w.(string); ok {
+				return s
+			}
+		}
+	}
+	return ""
 }
 
 // k3s judges one set of options.

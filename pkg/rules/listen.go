@@ -516,18 +516,20 @@ func podPorts(o *Object, pod Path) (ports map[string]bool, all bool) {
 		}
 	}
 	for _, c := range containers(o, pod) {
-		for i := range o.List(c.path.With("ports")...) {
-			v, _ := o.Get(c.path.With("ports", i, "containerPort")...)
-			if n, ok := integer(v); ok {
-				named[o.Str(c.path.With("ports", i, "name")...)] = fmt.Sprint(n)
-				add(v)
+		list, _ := c.obj["ports"].([]any)
+		for _, p := range list {
+			port, _ := p.(map[string]any)
+			if n, ok := integer(port["containerPort"]); ok {
+				name, _ := port["name"].(string)
+				named[name] = fmt.Sprint(n)
+				add(n)
 			}
 		}
 	}
 	for _, c := range containers(o, pod) {
 		for _, probe := range []string{"livenessProbe", "readinessProbe", "startupProbe"} {
 			for _, kind := range []string{"httpGet", "tcpSocket", "grpc"} {
-				if v, ok := o.Get(c.path.With(probe, kind, "port")...); ok {
+				if v, ok := lookup(c.obj, []any{probe, kind, "port"}); ok {
 					add(v)
 				}
 			}

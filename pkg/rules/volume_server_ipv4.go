@@ -62,6 +62,9 @@ func serversOf(path Path, text string) []volumeServer {
 	return out
 }
 
+// volumeServers are the kinds of volumes that name servers.
+var volumeServers = []string{"nfs", "iscsi", "cephfs", "rbd", "csi", "flexVolume"}
+
 func checkVolumeServerIPv4(req *Request) []Finding {
 	o := req.Object
 	var out []Finding
@@ -150,7 +153,11 @@ func checkVolumeServerIPv4(req *Request) []Finding {
 			return nil
 		}
 		volumes := pod.With("spec", "volumes")
-		for i := range o.List(volumes...) {
+		for i, v := range o.List(volumes...) {
+			volume, _ := v.(map[string]any)
+			if !slices.ContainsFunc(volumeServers, func(key string) bool { return volume[key] != nil }) {
+				continue
+			}
 			n := len(out)
 			source(volumes.With(i))
 			for j := range out[n:] {

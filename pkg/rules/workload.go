@@ -17,29 +17,37 @@ func WorkloadOf(o *Object) (Workload, bool) {
 		return Workload{}, false
 	}
 	w := Workload{Labels: o.Map(pod.With("metadata", "labels")...)}
-	use := func(kind, name string) {
-		if name != "" {
-			w.Uses = append(w.Uses, kind+"/"+name)
-		}
-	}
-	for i := range o.List(pod.With("spec", "volumes")...) {
-		at := pod.With("spec", "volumes", i)
-		use("ConfigMap", o.Str(at.With("configMap", "name")...))
-		use("Secret", o.Str(at.With("secret", "secretName")...))
-		for j := range o.List(at.With("projected", "sources")...) {
-			use("ConfigMap", o.Str(at.With("projected", "sources", j, "configMap", "name")...))
-			use("Secret", o.Str(at.With("projected", "sources", j, "secret", "name")...))
-		}
-	}
-	for _, c := range containers(o, pod) {
-		for i := range o.List(c.path.With("envFrom")...) {
-			use("ConfigMap", o.Str(c.path.With("envFrom", i, "configMapRef", "name")...))
-			use("Secret", o.Str(c.path.With("envFrom", i, "secretRef", "name")...))
-		}
-	}
+	eachUse(o, pod, func(kind, name string) { w.Uses = append(w.Uses, kind+"/"+name) })
 	slices.Sort(w.Uses)
 	w.Uses = slices.Compact(w.Uses)
 	return w, true
+}
+
+// eachUse visits the ConfigMaps and Secrets that a pod mounts, or takes all its variables from.
+func eachUse(o *Object, pod Path, visit func(kind, name string)) {
+	use := func(kind string, in any, path ...any) {
+		v, _ := lookup(in, path)
+		if name, _ := v.(string); name != "" {
+			visit(kind, name)
+		}
+	}
+	for _, volume := range o.List(pod.With("spec", "volumes")...) {
+		use("ConfigMap", volume, "configMap", "name")
+		use("Secret", volume, "secret", "secretName")
+		projected, _ := lookup(volume, []any{"projected", "sources"})
+		sources, _ := projected.([]any)
+		for _, source := range sources {
+			use("ConfigMap", source, "configMap", "name")
+			use("Secret", source, "secret", "name")
+		}
+	}
+	for _, c := range containers(o, pod) {
+		from, _ := c.obj["envFrom"].([]any)
+		for _, source := range from {
+			use("ConfigMap", source, "configMapRef", "name")
+			use("Secret", source, "secretRef", "name")
+		}
+	}
 }
 
 // ServiceSelector is what a Service selects Pods by; nil for any other object, and for a Service without selector.
