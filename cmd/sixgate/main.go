@@ -27,10 +27,11 @@ const (
 func main() {
 	signal.Ignore(syscall.SIGPIPE) // else a write to a closed pipe ends the program, whatever the exit code would be
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	// Nearly all memory is garbage at once. Memory that is never touched, and costs none, makes the collector wait for 32 MB of it
+	// Nearly all memory is garbage at once. Memory that is never touched, and costs none, makes the collector wait for 80 MB of it
 	// where little is kept, and half of what is kept counts where that is much.
-	ballast := make([]byte, 64<<20)
-	if os.Getenv("GOGC") == "" {
+	var ballast []byte
+	if os.Getenv("GOGC") == "" && os.Getenv("GOMEMLIMIT") == "" { // which would count it
+		ballast = make([]byte, 160<<20)
 		debug.SetGCPercent(50)
 	}
 	code := run(ctx, os.Args, os.Stdin, os.Stdout, os.Stderr)
