@@ -237,10 +237,7 @@ func checkCalicoNodeEnv(req *Request) []Finding {
 	}
 	for _, c := range containers(o, pod) {
 		image, _ := c.obj["image"].(string)
-		repository, _, _ := strings.Cut(image, "@")
-		if i := strings.LastIndexByte(repository, ':'); i > strings.LastIndexByte(repository, '/') {
-			repository = repository[:i]
-		}
+		repository, _ := imageOf(image)
 		for i := range o.List(c.path.With("env")...) {
 			if at := c.path.With("env", i); o.Str(at.With("name")...) == "CNI_NETWORK_CONFIG" {
 				checkCalicoCNI(o.Str(at.With("value")...), at.With("value"), &out)

@@ -411,11 +411,7 @@ func erlangCluster(o *Object, pod Path) []Finding {
 	}
 	var out []Finding
 	for _, c := range containers(o, pod) {
-		image, _ := c.obj["image"].(string)
-		name := image[strings.LastIndexByte(image, '/')+1:]
-		name, _, _ = strings.Cut(name, "@")
-		name, _, _ = strings.Cut(name, ":")
-		if c.list != "containers" || name != "rabbitmq" || c.obj["envFrom"] != nil || mentions(c.obj, "inet6_tcp") {
+		if c.list != "containers" || imageName(c) != "rabbitmq" || c.obj["envFrom"] != nil || mentions(c.obj, "inet6_tcp") {
 			continue
 		}
 		out = append(out, Finding{Path: c.path.With("image"), Subject: c.name, Value: "inet_tcp",

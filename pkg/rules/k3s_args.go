@@ -108,8 +108,7 @@ func k3sContainer(o *Object, c container) k3sOptions {
 			}
 		}
 	}
-	image, _ := c.obj["image"].(string)
-	name, _, _ := strings.Cut(image[strings.LastIndexByte(image, '/')+1:], ":")
+	name := imageName(c)
 	program := ""
 	if len(words) > 0 {
 		program = words[0].text[strings.LastIndexByte(words[0].text, '/')+1:]
