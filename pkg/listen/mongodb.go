@@ -95,13 +95,11 @@ func mongodbRun(c *Command) []Listener {
 	if c.otherProgram() {
 		return nil
 	}
-	port := "27017"
+	o := options{port: []string{"--port"}, local: "27017"}
 	if c.Has("--shardsvr", "--configsvr") {
-		port = "" // 27018 or 27019
+		o.local = "" // 27018 or 27019
 	}
-	if p := c.Flags("--port"); len(p) > 0 {
-		port = p[len(p)-1].Text
-	}
+	port := o.portOf(c)
 	six := c.Has("--ipv6")
 	doubt := ""
 	if len(c.Flags("--config", "-f")) > 0 {
