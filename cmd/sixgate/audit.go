@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -331,15 +330,8 @@ func auditObject(r *report.Report, set *rules.Set, doc *manifest.Document, names
 	if !set.Judges(o) {
 		return true
 	}
-	shown := cmp.Or(o.Namespace(), namespace)
-	req := rules.Request{Operation: rules.Create, Namespace: shown, Object: o, Audit: true, Index: index}
-	switch {
-	case o.Group() == "" && o.Kind() == "Namespace":
-		// The API server puts the name of a Namespace into the request (apiserver, endpoints/handlers/create.go).
-		shown, req.Namespace = "", o.Name()
-	case set.ClusterScoped(o.Group(), o.Kind()):
-		shown, req.Namespace = "", ""
-	}
+	req := set.Creation(o, namespace)
+	req.Audit, req.Index = true, index
 	active, skipped := set.Rules(&req)
 	if len(active)+len(skipped) == 0 {
 		r.Summary.Excluded++
@@ -362,6 +354,10 @@ func auditObject(r *report.Report, set *rules.Set, doc *manifest.Document, names
 	}
 	if req.Asked && index == nil {
 		return false
+	}
+	shown := req.Namespace
+	if o.Group() == "" && o.Kind() == "Namespace" {
+		shown = ""
 	}
 	at := report.Where(doc, shown)
 	r.SeeException(req.Namespace, o)

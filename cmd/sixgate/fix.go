@@ -227,7 +227,7 @@ const maxRounds = 5
 func (o *fixOptions) repair(set *rules.Set, doc *manifest.Document, index *rules.Index) *repair {
 	r := &repair{doc: doc, object: doc.Object.Copy()}
 	r.was = o.left(set, doc.Object, index)
-	req := o.request(r.object, index)
+	req := o.request(set, r.object, index)
 	for range maxRounds {
 		before := len(r.object.Patch())
 		active, _ := set.Rules(req)
@@ -253,20 +253,15 @@ func (o *fixOptions) repair(set *rules.Set, doc *manifest.Document, index *rules
 }
 
 // request is the creation of an object, as the audit judges it.
-func (o *fixOptions) request(object *rules.Object, index *rules.Index) *rules.Request {
-	req := &rules.Request{Operation: rules.Create, Namespace: object.Namespace(), Object: object, Index: index, Audit: true}
-	switch {
-	case object.Group() == "" && object.Kind() == "Namespace":
-		req.Namespace = object.Name()
-	case req.Namespace == "":
-		req.Namespace = o.namespace
-	}
-	return req
+func (o *fixOptions) request(set *rules.Set, object *rules.Object, index *rules.Index) *rules.Request {
+	req := set.Creation(object, o.namespace)
+	req.Audit, req.Index = true, index
+	return &req
 }
 
 // left returns the faults of an object.
 func (o *fixOptions) left(set *rules.Set, object *rules.Object, index *rules.Index) []rules.Finding {
-	req := o.request(object, index)
+	req := o.request(set, object, index)
 	active, _ := set.Rules(req)
 	var out []rules.Finding
 	for _, rule := range active {

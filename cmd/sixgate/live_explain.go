@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -332,7 +331,9 @@ func (s fieldSet) missing(value any, at rules.Path) []string {
 // changes are the repairs of the webhook that what was sent needs and what is stored does not.
 func changes(set *rules.Set, sent, stored *rules.Object) []rules.Finding {
 	request := func(o *rules.Object) *rules.Request {
-		return &rules.Request{Operation: rules.Create, Namespace: cmp.Or(stored.Namespace(), stored.Name()), Object: o, Policy: set.Policy()}
+		req := set.Creation(o, stored.Namespace())
+		req.Policy = set.Policy()
+		return &req
 	}
 	fixable := func(rule *rules.Active, o *rules.Object) []rules.Finding {
 		return slices.DeleteFunc(rule.Findings(request(o)), func(f rules.Finding) bool { return f.Fix == nil })
