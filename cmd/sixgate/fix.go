@@ -113,9 +113,7 @@ func (o *fixOptions) run(cmd *cobra.Command, args []string) error {
 			code = exitError
 		}
 	}
-	if !policy.Cluster.IPv6Only() {
-		fmt.Fprintf(stderr, "sixgate: no rule is active: cluster.families of the policy is %v, not IPv6 only\n", policy.Cluster.Families)
-	}
+	warnInactive(stderr, policy)
 	files := o.fix(in, rules.NewSetAt(policy, o.now))
 
 	// What is meant for people goes to standard error where standard output is a diff or the repaired stream.
@@ -290,15 +288,8 @@ func (o *fixOptions) summarize(w io.Writer, files []*fixedFile, active bool) (fa
 		for _, r := range f.repairs {
 			for _, done := range r.done {
 				repaired++
-				line, column := r.doc.Position(done.Path)
-				if done.Text.Line > 0 {
-					line, column = r.doc.TextPosition(done.Path, done.Text)
-				}
-				what := done.String()
-				if done.Changed != "" {
-					what = done.ChangedString()
-				}
-				b.WriteString(report.Printable(fmt.Sprintf("%s:%d:%d: %s: %s", f.name, line, column, verb, what)) + "\n")
+				line, column := r.doc.TextPosition(done.Path, done.Text)
+				b.WriteString(report.Printable(fmt.Sprintf("%s:%d:%d: %s: %s", f.name, line, column, verb, done.ChangedString())) + "\n")
 			}
 		}
 	}
