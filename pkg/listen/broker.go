@@ -262,7 +262,7 @@ func emqxCases() []Case {
 		{File: "emqx.conf", Config: "listeners.tcp.default { bind = 1883 }\n", Port: "1883"},
 	}
 	for i := range out {
-		out[i].NotRun = notInDebian
+		out[i].NotRun = notDebian
 	}
 	return out
 }

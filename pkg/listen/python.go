@@ -495,8 +495,6 @@ func uwsgiCases() []Case {
 	)
 }
 
-const notDebian = "not in Debian"
-
 func vllmCases() []Case {
 	return append(optionCases("vllm serve model --host %s", notDebian, map[string]Family{"0.0.0.0": IPv4, "::": Dual, "127.0.0.1": Loopback}),
 		Case{Config: "python3 -m vllm.entrypoints.openai.api_server --host=0.0.0.0 --port=8000", Port: "8000", Binds: IPv4, NotRun: notDebian},

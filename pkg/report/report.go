@@ -318,7 +318,7 @@ func (r *Report) Finish(failOn rules.Level) {
 		if f.Repaired {
 			s.Repaired++
 		}
-		if level, err := rules.ParseLevel(f.Level); err == nil && failOn != rules.None && level >= failOn {
+		if failOn != rules.None && level(f.Level) >= failOn {
 			s.ExitCode = 1
 		}
 	}
