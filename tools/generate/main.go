@@ -1,5 +1,5 @@
-// Command generate writes what follows from the rules: the webhook registrations and the rules' pages. Run it at the
-// repository's root; its test fails where a committed file differs.
+// Command generate writes what follows from the rules and from go.mod: registrations, rights, the chart's values and manifests, pages,
+// schemas and licences. Run it at the repository's root; its test fails where a committed file differs.
 package main
 
 import (
