@@ -76,9 +76,6 @@ func generate() (map[string][]byte, error) {
 	} {
 		files["config/webhook/components/"+name+"/kustomization.yaml"] = component(c.kind, c.resource)
 	}
-	if err != nil {
-		return nil, err
-	}
 	files["config/webhook/components/events/kustomization.yaml"] = []byte(header + eventsComponent)
 	if files["config/audit/clusterrole.yaml"], err = clusterRole("sixgate-audit", auditRights()); err != nil {
 		return nil, err
@@ -298,10 +295,7 @@ func exported() []byte {
 		if r.CEL.Needs != "" {
 			as = append(as, "needs "+r.CEL.Needs+" in the policy")
 		}
-		cases, _ := filepath.Glob("pkg/rules/testdata/" + r.ID + "/*.txtar")
-		if len(cases) == 0 { // the test of this command runs in its folder
-			cases, _ = filepath.Glob("../../pkg/rules/testdata/" + r.ID + "/*.txtar")
-		}
+		cases, _ := filepath.Glob(filepath.Join(rootFolder(), "pkg/rules/testdata", r.ID, "*.txtar"))
 		other := fmt.Sprintf("%d, ", len(cases))
 		if len(r.CEL.Cases) == 0 {
 			other += "none"
