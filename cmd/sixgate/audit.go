@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,7 +13,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/sixgate/sixgate/pkg/manifest"
 	"github.com/sixgate/sixgate/pkg/mutate"
@@ -155,9 +153,7 @@ func (o *auditOptions) write(cmd *cobra.Command, in *input, r *report.Report, po
 		for _, e := range r.Errors {
 			fmt.Fprintln(cmd.ErrOrStderr(), e.String())
 		}
-		if !policy.Cluster.IPv6Only() {
-			fmt.Fprintf(cmd.ErrOrStderr(), "sixgate: no rule is active: cluster.families of the policy is %v, not IPv6 only\n", policy.Cluster.Families)
-		}
+		warnInactive(cmd.ErrOrStderr(), policy)
 	}
 	dir, err := os.Getwd()
 	if err != nil {
@@ -194,10 +190,7 @@ func (o *auditOptions) write(cmd *cobra.Command, in *input, r *report.Report, po
 // writeReadings says what was read as a listener, so that a person sees what a clean answer is worth.
 func writeReadings(w io.Writer, doc *manifest.Document) {
 	for _, r := range rules.Readings(doc.Object) {
-		line, column := doc.Position(r.Path)
-		if r.Text.Line > 0 {
-			line, column = doc.TextPosition(r.Path, r.Text)
-		}
+		line, column := doc.TextPosition(r.Path, r.Text)
 		who := r.Program
 		if who == "" {
 			who = "not judged"
@@ -218,8 +211,7 @@ func colored(when choice, w io.Writer) bool {
 	if when.value != "auto" {
 		return when.value == "always"
 	}
-	f, ok := w.(*os.File)
-	return ok && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && term.IsTerminal(int(f.Fd()))
+	return os.Getenv("NO_COLOR") == "" && isTerminal(w)
 }
 
 // audit judges all objects of an input. The report is not finished yet. What was read as a listener goes to readings. Who asks about
@@ -331,15 +323,8 @@ func auditObject(r *report.Report, set *rules.Set, doc *manifest.Document, names
 	if !set.Judges(o) {
 		return true
 	}
-	shown := cmp.Or(o.Namespace(), namespace)
-	req := rules.Request{Operation: rules.Create, Namespace: shown, Object: o, Audit: true, Index: index}
-	switch {
-	case o.Group() == "" && o.Kind() == "Namespace":
-		// The API server puts the name of a Namespace into the request (apiserver, endpoints/handlers/create.go).
-		shown, req.Namespace = "", o.Name()
-	case set.ClusterScoped(o.Group(), o.Kind()):
-		shown, req.Namespace = "", ""
-	}
+	req := set.Creation(o, namespace)
+	req.Audit, req.Index = true, index
 	active, skipped := set.Rules(&req)
 	if len(active)+len(skipped) == 0 {
 		r.Summary.Excluded++
@@ -362,6 +347,10 @@ func auditObject(r *report.Report, set *rules.Set, doc *manifest.Document, names
 	}
 	if req.Asked && index == nil {
 		return false
+	}
+	shown := req.Namespace
+	if o.Group() == "" && o.Kind() == "Namespace" {
+		shown = ""
 	}
 	at := report.Where(doc, shown)
 	r.SeeException(req.Namespace, o)

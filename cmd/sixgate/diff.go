@@ -93,9 +93,7 @@ func (o *diffOptions) run(cmd *cobra.Command, args []string) error {
 		for _, e := range d.Errors {
 			fmt.Fprintln(cmd.ErrOrStderr(), e.String())
 		}
-		if !policy.Cluster.IPv6Only() {
-			fmt.Fprintf(cmd.ErrOrStderr(), "sixgate: no rule is active: cluster.families of the policy is %v, not IPv6 only\n", policy.Cluster.Families)
-		}
+		warnInactive(cmd.ErrOrStderr(), policy)
 	}
 	dir, err := os.Getwd()
 	if err != nil {

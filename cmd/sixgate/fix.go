@@ -113,9 +113,7 @@ func (o *fixOptions) run(cmd *cobra.Command, args []string) error {
 			code = exitError
 		}
 	}
-	if !policy.Cluster.IPv6Only() {
-		fmt.Fprintf(stderr, "sixgate: no rule is active: cluster.families of the policy is %v, not IPv6 only\n", policy.Cluster.Families)
-	}
+	warnInactive(stderr, policy)
 	files := o.fix(in, rules.NewSetAt(policy, o.now))
 
 	// What is meant for people goes to standard error where standard output is a diff or the repaired stream.
@@ -227,7 +225,7 @@ const maxRounds = 5
 func (o *fixOptions) repair(set *rules.Set, doc *manifest.Document, index *rules.Index) *repair {
 	r := &repair{doc: doc, object: doc.Object.Copy()}
 	r.was = o.left(set, doc.Object, index)
-	req := o.request(r.object, index)
+	req := o.request(set, r.object, index)
 	for range maxRounds {
 		before := len(r.object.Patch())
 		active, _ := set.Rules(req)
@@ -253,20 +251,15 @@ func (o *fixOptions) repair(set *rules.Set, doc *manifest.Document, index *rules
 }
 
 // request is the creation of an object, as the audit judges it.
-func (o *fixOptions) request(object *rules.Object, index *rules.Index) *rules.Request {
-	req := &rules.Request{Operation: rules.Create, Namespace: object.Namespace(), Object: object, Index: index, Audit: true}
-	switch {
-	case object.Group() == "" && object.Kind() == "Namespace":
-		req.Namespace = object.Name()
-	case req.Namespace == "":
-		req.Namespace = o.namespace
-	}
-	return req
+func (o *fixOptions) request(set *rules.Set, object *rules.Object, index *rules.Index) *rules.Request {
+	req := set.Creation(object, o.namespace)
+	req.Audit, req.Index = true, index
+	return &req
 }
 
 // left returns the faults of an object.
 func (o *fixOptions) left(set *rules.Set, object *rules.Object, index *rules.Index) []rules.Finding {
-	req := o.request(object, index)
+	req := o.request(set, object, index)
 	active, _ := set.Rules(req)
 	var out []rules.Finding
 	for _, rule := range active {
@@ -295,15 +288,8 @@ func (o *fixOptions) summarize(w io.Writer, files []*fixedFile, active bool) (fa
 		for _, r := range f.repairs {
 			for _, done := range r.done {
 				repaired++
-				line, column := r.doc.Position(done.Path)
-				if done.Text.Line > 0 {
-					line, column = r.doc.TextPosition(done.Path, done.Text)
-				}
-				what := done.String()
-				if done.Changed != "" {
-					what = done.ChangedString()
-				}
-				b.WriteString(report.Printable(fmt.Sprintf("%s:%d:%d: %s: %s", f.name, line, column, verb, what)) + "\n")
+				line, column := r.doc.TextPosition(done.Path, done.Text)
+				b.WriteString(report.Printable(fmt.Sprintf("%s:%d:%d: %s: %s", f.name, line, column, verb, done.ChangedString())) + "\n")
 			}
 		}
 	}

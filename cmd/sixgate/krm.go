@@ -108,9 +108,7 @@ func (o *krmOptions) run(cmd *cobra.Command) error {
 			code = exitError
 		}
 	}
-	if !policy.Cluster.IPv6Only() {
-		fmt.Fprintf(stderr, "sixgate: no rule is active: cluster.families of the policy is %v, not IPv6 only\n", policy.Cluster.Families)
-	}
+	warnInactive(stderr, policy)
 	text := stdin.Bytes()
 	var results []krmResult
 	failOn, _ := rules.ParseLevel(o.failOn.value) // none is rules.None
@@ -232,10 +230,7 @@ func functionConfig(n *yaml.Node) (*rules.Policy, error) {
 			return nil, err
 		}
 	}
-	if policy.Cluster.Families == nil {
-		policy.Cluster.Families = []string{"IPv6"}
-	}
-	return policy, nil
+	return ipv6Only(policy), nil
 }
 
 // result is one finding of an object: repaired, or left.

@@ -306,11 +306,8 @@ func note(of map[objectID]map[string]bool, controller objectID, what string) boo
 }
 
 func controllerUID(o *rules.Object) string {
-	for i := range o.List("metadata", "ownerReferences") {
-		at := rules.Path{"metadata", "ownerReferences", i}
-		if o.Bool(at.With("controller")...) {
-			return o.Str(at.With("uid")...)
-		}
+	if at := rules.Controller(o); at != nil {
+		return o.Str(at.With("uid")...)
 	}
 	return ""
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -51,14 +50,10 @@ func (e *objectExplanation) run(ctx context.Context, w io.Writer, what string) e
 	if err != nil {
 		return err
 	}
-	path := []string{"/apis", target.Group, target.Version}
-	if target.Group == "" {
-		path = []string{"/api", target.Version}
+	if target.Cluster {
+		namespace = ""
 	}
-	if !target.Cluster {
-		path = append(path, "namespaces", namespace)
-	}
-	result := c.client.Get().AbsPath(append(path, target.Resource, name)...).SetHeader("Accept", "application/json").Do(ctx)
+	result := c.client.Get().AbsPath(append(pathOf(target, namespace), name)...).SetHeader("Accept", "application/json").Do(ctx)
 	if err := result.Error(); err != nil { // Raw has not read the reason
 		return refused("get "+what, "get", resourceName(target), err)
 	}
@@ -130,10 +125,7 @@ func (e *objectExplanation) readPolicy(ctx context.Context, c *connection) (poli
 	if ctx.Err() != nil {
 		return nil, "", errors.New("interrupted")
 	}
-	if policy.Cluster.Families == nil {
-		policy.Cluster.Families = []string{"IPv6"}
-	}
-	return policy, from, nil
+	return ipv6Only(policy), from, nil
 }
 
 // writeExplanation compares what was sent with what is stored: what a rule repairs in the one and finds no more in the other was
@@ -146,11 +138,7 @@ func writeExplanation(w io.Writer, o *rules.Object, set *rules.Set, policy strin
 	}
 	var changed []string // rules
 	for _, f := range changes(set, sent, o) {
-		line := f.String()
-		if f.Changed != "" {
-			line = f.ChangedString()
-		}
-		fmt.Fprintf(w, "changed: %s\n", report.Printable(line))
+		fmt.Fprintf(w, "changed: %s\n", report.Printable(f.ChangedString()))
 		if f.Changed != "" {
 			fmt.Fprintf(w, "    sent    %s\n    stored  %s\n", valueAt(sent, f.Path), valueAt(o, f.Path))
 		}
@@ -214,11 +202,8 @@ func place(o *rules.Object) string {
 }
 
 func controllerOf(o *rules.Object) (kind, name string) {
-	for i := range o.List("metadata", "ownerReferences") {
-		at := rules.Path{"metadata", "ownerReferences", i}
-		if o.Bool(at.With("controller")...) {
-			return o.Str(at.With("kind")...), o.Str(at.With("name")...)
-		}
+	if at := rules.Controller(o); at != nil {
+		return o.Str(at.With("kind")...), o.Str(at.With("name")...)
 	}
 	return "", ""
 }
@@ -332,7 +317,9 @@ func (s fieldSet) missing(value any, at rules.Path) []string {
 // changes are the repairs of the webhook that what was sent needs and what is stored does not.
 func changes(set *rules.Set, sent, stored *rules.Object) []rules.Finding {
 	request := func(o *rules.Object) *rules.Request {
-		return &rules.Request{Operation: rules.Create, Namespace: cmp.Or(stored.Namespace(), stored.Name()), Object: o, Policy: set.Policy()}
+		req := set.Creation(o, stored.Namespace())
+		req.Policy = set.Policy()
+		return &req
 	}
 	fixable := func(rule *rules.Active, o *rules.Object) []rules.Finding {
 		return slices.DeleteFunc(rule.Findings(request(o)), func(f rules.Finding) bool { return f.Fix == nil })

@@ -2,11 +2,9 @@ package main
 
 import (
 	"io"
-	"os"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
-	"golang.org/x/term"
 )
 
 // A progress is a bar with an estimate on a terminal, shown when something takes longer than a second. A nil one shows nothing.
@@ -20,8 +18,7 @@ type progress struct {
 
 // newProgress returns nil where w is no terminal.
 func newProgress(w io.Writer, total func() int64) *progress {
-	f, ok := w.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) || os.Getenv("TERM") == "dumb" {
+	if !isTerminal(w) {
 		return nil
 	}
 	p := &progress{w: w, since: time.Now()}
@@ -36,7 +33,7 @@ func (p *progress) add(what string) {
 	}
 	p.done++
 	if p.bar == nil {
-		if time.Since(p.since) < time.Second {
+		if time.Since(p.since) < progressAfter {
 			return
 		}
 		p.bar = progressbar.NewOptions64(max(p.total, p.done), progressbar.OptionSetWriter(p.w), progressbar.OptionShowCount(),

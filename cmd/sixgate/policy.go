@@ -215,11 +215,24 @@ func policyOf(file string, levels ruleLevels) (*rules.Policy, error) {
 		if policy, err = readPolicy(file); err != nil {
 			return nil, err
 		}
-		if policy.Cluster.Families == nil {
-			policy.Cluster.Families = []string{"IPv6"}
-		}
+		ipv6Only(policy)
 	}
 	return policy, levels.apply(policy)
+}
+
+// ipv6Only sets the families where the policy says none.
+func ipv6Only(policy *rules.Policy) *rules.Policy {
+	if policy.Cluster.Families == nil {
+		policy.Cluster.Families = []string{"IPv6"}
+	}
+	return policy
+}
+
+// warnInactive says why there will be no finding, where that is so.
+func warnInactive(w io.Writer, policy *rules.Policy) {
+	if !policy.Cluster.IPv6Only() {
+		fmt.Fprintf(w, "sixgate: no rule is active: cluster.families of the policy is %v, not IPv6 only\n", policy.Cluster.Families)
+	}
 }
 
 // readPolicy reads a policy file. Each problem in it is one line of the error.

@@ -160,11 +160,16 @@ const someLimit = 8
 
 // some writes the beginning of a list.
 func some(list []string) string {
-	switch {
-	case len(list) == 0:
+	if len(list) == 0 {
 		return "none"
-	case len(list) > someLimit:
-		return fmt.Sprintf("%s and %d more", strings.Join(list[:someLimit], ", "), len(list)-someLimit)
 	}
-	return strings.Join(list, ", ")
+	return few(list, someLimit)
+}
+
+// few names so many words and counts the others.
+func few(words []string, limit int) string {
+	if n := len(words) - limit; n > 0 {
+		return fmt.Sprintf("%s and %d more", strings.Join(words[:limit], ", "), n)
+	}
+	return strings.Join(words, ", ")
 }

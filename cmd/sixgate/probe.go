@@ -242,18 +242,12 @@ func (r *probeReport) finish(failOn string) {
 }
 
 func (s *probeSummary) String() string {
-	count := func(n int, what string) string {
-		if n == 1 {
-			return "1 " + what
-		}
-		return fmt.Sprintf("%d %ss", n, what)
-	}
-	text := fmt.Sprintf("%s read: %s, %s", count(s.Targets, "network namespace"), count(s.Faults, "fault"), count(s.Warnings, "warning"))
+	text := fmt.Sprintf("%s read: %s, %s", plural(s.Targets, "network namespace"), plural(s.Faults, "fault"), plural(s.Warnings, "warning"))
 	if s.Skipped > 0 {
 		text += fmt.Sprintf("; %d skipped", s.Skipped)
 	}
 	if s.Errors > 0 {
-		text += "; " + count(s.Errors, "error")
+		text += "; " + plural(s.Errors, "error")
 	}
 	return text
 }

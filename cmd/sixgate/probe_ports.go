@@ -250,16 +250,9 @@ func (p *probePort) String() string {
 	default:
 		text = " listens"
 	}
-	text = p.label() + text + " (" + few(p.Addresses) + ")"
+	text = p.label() + text + " (" + few(p.Addresses, maxShown) + ")"
 	if len(p.Processes) > 0 {
-		text += " by " + few(p.Processes)
+		text += " by " + few(p.Processes, maxShown)
 	}
 	return text
-}
-
-func few(words []string) string {
-	if n := len(words) - maxShown; n > 0 {
-		return fmt.Sprintf("%s and %d more", strings.Join(words[:maxShown], ", "), n)
-	}
-	return strings.Join(words, ", ")
 }

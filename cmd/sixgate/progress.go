@@ -23,10 +23,16 @@ type reading struct {
 
 // newReading returns nil where w is no terminal.
 func newReading(w io.Writer, total int64) *reading {
-	if f, ok := w.(*os.File); !ok || !term.IsTerminal(int(f.Fd())) || os.Getenv("TERM") == "dumb" {
+	if !isTerminal(w) {
 		return nil
 	}
 	return &reading{w: w, total: total, started: time.Now()}
+}
+
+// isTerminal reports whether what is written is for people, and may be taken back or colored.
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && os.Getenv("TERM") != "dumb" && term.IsTerminal(int(f.Fd()))
 }
 
 func (p *reading) add(n int) {

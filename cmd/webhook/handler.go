@@ -210,8 +210,8 @@ func mutateRequest(_ context.Context, set *rules.Set, req *rules.Request, in *ad
 		count(in, result.Changed[i].Rule.ID, action)
 	}
 	annotate(&resp, action, rules.Lines(len(result.Changed), func(i int) string {
-		if f := &result.Changed[i]; f.Changed != "" && action == "changed" {
-			return f.ChangedString()
+		if action == "changed" {
+			return result.Changed[i].ChangedString()
 		}
 		return result.Changed[i].String()
 	}))
@@ -269,16 +269,14 @@ func validateRequest(events *eventSender) verb {
 func isDryRun(in *admission.Request) bool { return in.DryRun != nil && *in.DryRun }
 
 func controllerOf(o *rules.Object, namespace string) (*corev1.ObjectReference, bool) {
-	for i := range o.List("metadata", "ownerReferences") {
-		at := rules.Path{"metadata", "ownerReferences", i}
-		if o.Bool(at.With("controller")...) {
-			return &corev1.ObjectReference{
-				APIVersion: o.Str(at.With("apiVersion")...), Kind: o.Str(at.With("kind")...),
-				Name: o.Str(at.With("name")...), UID: types.UID(o.Str(at.With("uid")...)), Namespace: namespace,
-			}, true
-		}
+	at := rules.Controller(o)
+	if at == nil {
+		return nil, false
 	}
-	return nil, false
+	return &corev1.ObjectReference{
+		APIVersion: o.Str(at.With("apiVersion")...), Kind: o.Str(at.With("kind")...),
+		Name: o.Str(at.With("name")...), UID: types.UID(o.Str(at.With("uid")...)), Namespace: namespace,
+	}, true
 }
 
 func lines(in *admission.Request, findings []rules.Finding, action string) []string {

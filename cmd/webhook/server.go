@@ -131,7 +131,7 @@ func (s *server) Start(ctx context.Context) error {
 	return nil
 }
 
-// Connections ends the one that has done nothing for longest where there are too many. Waiting for room instead would let who
+// connections ends the one that has done nothing for longest where there are too many. Waiting for room instead would let who
 // opens them all keep API servers out.
 type connections struct {
 	most int

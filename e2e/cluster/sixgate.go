@@ -78,7 +78,7 @@ func (c *Cluster) InstallSixgate(ctx context.Context, o SixgateOptions) (*Sixgat
 	if !o.Applied {
 		folder, err := c.kustomization(filepath.Join(root, "config/webhook"), o.Components)
 		if err == nil {
-			_, err = c.kubectl(ctx, "", "apply", "-k", folder)
+			_, err = c.Must(ctx, "", "apply", "-k", folder)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("install sixgate: %w", err)
@@ -115,8 +115,8 @@ func (c *Cluster) kustomization(base string, components []string) (string, error
 	return folder, os.WriteFile(filepath.Join(folder, "kustomization.yaml"), []byte(text), 0o600)
 }
 
-// kubectl is Kubectl for commands that must succeed.
-func (c *Cluster) kubectl(ctx context.Context, stdin string, args ...string) (string, error) {
+// Must is Kubectl for commands that have to succeed.
+func (c *Cluster) Must(ctx context.Context, stdin string, args ...string) (string, error) {
 	stdout, stderr, code, err := c.Kubectl(ctx, stdin, args...)
 	if err == nil && code != 0 {
 		err = fmt.Errorf("kubectl %s: %s", strings.Join(args, " "), lastLines(stderr))
@@ -126,7 +126,7 @@ func (c *Cluster) kubectl(ctx context.Context, stdin string, args ...string) (st
 
 // WriteKubeconfig writes a kubeconfig with the token of a ServiceAccount of sixgate-system, as a pod would have it.
 func (c *Cluster) WriteKubeconfig(ctx context.Context, path, account string) error {
-	token, err := c.kubectl(ctx, "", "create", "token", account, "-n", "sixgate-system", "--duration=24h")
+	token, err := c.Must(ctx, "", "create", "token", account, "-n", "sixgate-system", "--duration=24h")
 	if err != nil {
 		return err
 	}
@@ -139,7 +139,7 @@ func (c *Cluster) WriteKubeconfig(ctx context.Context, path, account string) err
 		{"config", "set-context", "x", "--cluster=c", "--user=u"},
 		{"config", "use-context", "x"},
 	} {
-		if _, err := c.kubectl(ctx, "", append(args, "--kubeconfig="+path)...); err != nil {
+		if _, err := c.Must(ctx, "", append(args, "--kubeconfig="+path)...); err != nil {
 			return err
 		}
 	}
@@ -192,14 +192,14 @@ func (s *Sixgate) add(ctx context.Context, i int) error {
 	if err := s.Start(i); err != nil {
 		return err
 	}
-	if _, err = s.c.kubectl(ctx, fmt.Sprintf(endpointSlice, i, s.c.Address, ports[0]), "apply", "-f", "-"); err != nil || !Oldest() {
+	if _, err = s.c.Must(ctx, fmt.Sprintf(endpointSlice, i, s.c.Address, ports[0]), "apply", "-f", "-"); err != nil || !Oldest() {
 		return err
 	}
 	if s.endpoints == "" {
 		s.endpoints = endpoints
 	}
 	s.endpoints += fmt.Sprintf("- {addresses: [{ip: %q}], ports: [{name: https, port: %s}]}\n", s.c.Address, ports[0])
-	_, err = s.c.kubectl(ctx, s.endpoints, "apply", "-f", "-")
+	_, err = s.c.Must(ctx, s.endpoints, "apply", "-f", "-")
 	return err
 }
 

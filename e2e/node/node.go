@@ -352,15 +352,6 @@ func (n *Node) Eventually(ctx context.Context, f func() error) error {
 	}
 }
 
-// Must is Kubectl for commands that have to succeed.
-func (n *Node) Must(ctx context.Context, stdin string, args ...string) (string, error) {
-	out, stderr, code, err := n.Kubectl(ctx, stdin, args...)
-	if err == nil && code != 0 {
-		err = fmt.Errorf("kubectl %s: %s", strings.Join(args, " "), strings.TrimSpace(stderr))
-	}
-	return out, err
-}
-
 // InstallSixgate does what a user does, helm install, with two replicas of the image of a release, and waits for them. The pods cannot
 // pull, so the image is the one that containerd has.
 func (n *Node) InstallSixgate(ctx context.Context, args ...string) (string, error) {

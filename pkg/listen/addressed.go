@@ -20,9 +20,6 @@ type addressed struct {
 	files      func([]File) []Listener
 }
 
-// absent is why an IPv4 address is not run.
-const absent = "a pod of an IPv6-only cluster has no IPv4 address to bind"
-
 // proven reports whether the options were run or looked up.
 func (a addressed) proven() bool { return a.ran != "" || a.source != unread }
 
@@ -114,7 +111,7 @@ func (a addressed) allCases() []Case {
 		why = "not in Debian"
 	}
 	for _, f := range a.flags[:min(1, len(a.flags))] {
-		out = append(out, Case{Config: a.names[0] + " --" + f + "=10.1.2.3:" + port, Port: port, Binds: IPv4, NoFix: true, Doubt: !a.proven(), NotRun: absent})
+		out = append(out, Case{Config: a.names[0] + " --" + f + "=10.1.2.3:" + port, Port: port, Binds: IPv4, NoFix: true, Doubt: !a.proven(), NotRun: noAddress})
 		if why != "" {
 			out = append(out, Case{Config: a.names[0] + " --" + f + "=0.0.0.0:" + port, Port: port, Binds: Dual, NotRun: why})
 		}
@@ -124,7 +121,7 @@ func (a addressed) allCases() []Case {
 			if strings.ToUpper(v) != v {
 				continue // a command line of the shell has no such variable
 			}
-			out = append(out, Case{Config: v + "=10.1.2.3:" + port + " " + a.names[0], Port: port, Binds: IPv4, NoFix: true, Doubt: !a.proven(), NotRun: absent})
+			out = append(out, Case{Config: v + "=10.1.2.3:" + port + " " + a.names[0], Port: port, Binds: IPv4, NoFix: true, Doubt: !a.proven(), NotRun: noAddress})
 			if why != "" {
 				out = append(out, Case{Config: v + "=0.0.0.0:" + port + " " + a.names[0], Port: port, Binds: Dual, NotRun: why})
 			}

@@ -66,10 +66,7 @@ func rabbitRun(c *Command) []Listener {
 	if w == nil || w.Text == "" {
 		return nil
 	}
-	port := "5672"
-	if p, set := c.Var("RABBITMQ_NODE_PORT"); set && p != nil {
-		port = p.Text
-	}
+	port := options{portVar: "RABBITMQ_NODE_PORT", local: "5672"}.portOf(c)
 	l := w.Listener(name+"="+w.Text, "", port, Unknown)
 	return []Listener{stack{IPv4, Dual, Unknown, Unknown}.together([]string{w.Text}).in(l, `use "`+name+`=::"`, w.Replace(0, len(w.Text), "::"))}
 }
@@ -265,7 +262,7 @@ func emqxCases() []Case {
 		{File: "emqx.conf", Config: "listeners.tcp.default { bind = 1883 }\n", Port: "1883"},
 	}
 	for i := range out {
-		out[i].NotRun = notInDebian
+		out[i].NotRun = notDebian
 	}
 	return out
 }

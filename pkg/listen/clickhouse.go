@@ -2,6 +2,7 @@ package listen
 
 import (
 	"encoding/xml"
+	"io"
 	"strings"
 )
 
@@ -51,7 +52,7 @@ func clickhouseXML(f File) ([]span, bool) {
 		start := int(d.InputOffset())
 		token, err := d.RawToken()
 		if err != nil {
-			return out, err.Error() == "EOF" && depth == 0
+			return out, err == io.EOF && depth == 0
 		}
 		switch t := token.(type) {
 		case xml.StartElement:
@@ -97,10 +98,10 @@ func clickhouseYAML(f File) ([]span, bool) {
 
 func clickhouseCases() []Case {
 	x := func(body string, binds Family) Case {
-		return Case{File: "listen.xml", Config: "<clickhouse>\n  " + body + "\n</clickhouse>\n", Port: "8123", Binds: binds, Doubt: binds == IPv4, NotRun: notInDebian}
+		return Case{File: "listen.xml", Config: "<clickhouse>\n  " + body + "\n</clickhouse>\n", Port: "8123", Binds: binds, Doubt: binds == IPv4, NotRun: notDebian}
 	}
 	y := func(body string, binds Family) Case {
-		return Case{File: "listen.yaml", Config: body + "\n", Port: "8123", Binds: binds, Doubt: binds == IPv4, NotRun: notInDebian}
+		return Case{File: "listen.yaml", Config: body + "\n", Port: "8123", Binds: binds, Doubt: binds == IPv4, NotRun: notDebian}
 	}
 	pair := x("<listen_host>0.0.0.0</listen_host>\n  <listen_host>::1</listen_host>", IPv4)
 	pair.NoFix = true

@@ -257,10 +257,7 @@ func coturnFile(f File) []Listener {
 }
 
 func coturnRun(c *Command) []Listener {
-	port := "3478"
-	for _, p := range c.Flags("--listening-port", "-p") {
-		port = p.Text
-	}
+	port := options{port: []string{"--listening-port", "-p"}, local: "3478"}.portOf(c)
 	var out []Listener
 	for _, f := range c.Flags("--listening-ip", "-L") {
 		l := f.Listener(f.String(), f.Text, port, plain.family(f.Text))
@@ -312,10 +309,7 @@ func rsyncRun(c *Command) []Listener {
 	if !c.Has("--daemon") {
 		return nil
 	}
-	port := "873"
-	for _, p := range c.Flags("--port") {
-		port = p.Text
-	}
+	port := options{port: []string{"--port"}, local: "873"}.portOf(c)
 	var out []Listener
 	for _, f := range c.Flags("--address") {
 		if f.Text != "" {

@@ -385,10 +385,7 @@ func dnsmasqRun(c *Command) []Listener {
 	if c.Has("--test") {
 		return nil
 	}
-	bind, port := c.Has("--bind-interfaces", "-z"), "53"
-	for _, p := range c.Flags("--port", "-p") {
-		port = p.Text
-	}
+	bind, port := c.Has("--bind-interfaces", "-z"), options{port: []string{"--port", "-p"}, local: "53"}.portOf(c)
 	var out []Listener
 	for _, a := range c.Flags("--listen-address", "-a") {
 		for _, host := range strings.SplitN(a.Text, ",", 10) {

@@ -116,3 +116,16 @@ func TestOnlyTested(t *testing.T) {
 		}
 	}
 }
+
+// TestUnknownPort: where a Secret has the port, it is not the program's default.
+func TestUnknownPort(t *testing.T) {
+	for image, names := range map[string][2]string{
+		"rabbitmq":          {"RABBITMQ_NODE_IP_ADDRESS", "RABBITMQ_NODE_PORT"},
+		"bitnami/memcached": {"MEMCACHED_LISTEN_ADDRESS", "MEMCACHED_PORT_NUMBER"},
+	} {
+		got := ReadProcess(Process{Image: image, Env: []Variable{{names[0], File{"a", "0.0.0.0"}, true}, {names[1], File{"b", ""}, false}}})
+		if len(got) != 1 || got[0].Family != IPv4 || got[0].Port != "" {
+			t.Errorf("%s: %+v", image, got)
+		}
+	}
+}

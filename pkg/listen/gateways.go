@@ -12,10 +12,9 @@ import (
 //
 // Source: kong.conf.default of Kong 3, proxy_listen; the listens are nginx's, which was run.
 
-// kongListen reads one list; listener makes a listener of its place, replace an edit of text[from:to].
-func kongListen(value string, listener func(address, port string, family Family) Listener, replace func(from, to int, s string) []Edit) []Listener {
+// kongListen reads one list, which stands at a place; replace makes an edit of text[from:to].
+func kongListen(value string, place Listener, replace func(from, to int, s string) []Edit) []Listener {
 	var out []Listener
-	six := map[string]bool{}
 	items := strings.Split(value, ",")
 	if len(items) > maxBinds {
 		return nil
@@ -32,13 +31,10 @@ func kongListen(value string, listener func(address, port string, family Family)
 		if !ok || !isPort(port) || host == "" {
 			family = Unknown
 		}
-		if family == IPv6 {
-			six[port] = true
-		}
-		l := listener(host, port, family)
-		l.UDP = slices.Contains(words, "udp")
+		l := place
+		l.Address, l.Port, l.Family, l.UDP = host, port, family, slices.Contains(words, "udp")
 		if l.Family == IPv4 {
-			l.Advice = "give an IPv6 address"
+			l.Fault, l.Reason, l.Advice = IPv4Only, binds0(host), "give an IPv6 address"
 			if !isConcrete(host) {
 				words[0] = "[::]:" + port
 				form := strings.Join(words, " ")
@@ -50,12 +46,7 @@ func kongListen(value string, listener func(address, port string, family Family)
 		out = append(out, l)
 		start += len(item) + 1
 	}
-	for i, l := range out {
-		if l.Fault == IPv4Only && six[l.Port] {
-			out[i].Fault, out[i].Reason, out[i].Advice, out[i].Edits = None, "", "", nil
-		}
-	}
-	return out
+	return serveBoth(out)
 }
 
 // isKongListen reports whether a name, in lower case, is one of Kong's lists of listens.
@@ -78,14 +69,7 @@ func kongFile(f File) []Listener {
 			own = true
 		case isKongListen(s.key.text) && s.value.end-s.value.start == len(s.value.text):
 			place := at(f, s.key.start, Listener{Text: s.source(f)})
-			out = append(out, kongListen(s.value.text, func(address, port string, family Family) Listener {
-				l := place
-				l.Address, l.Port, l.Family = address, port, family
-				if family == IPv4 {
-					l.Fault, l.Reason = IPv4Only, binds0(address)
-				}
-				return l
-			}, func(from, to int, text string) []Edit {
+			out = append(out, kongListen(s.value.text, place, func(from, to int, text string) []Edit {
 				return []Edit{{f.Name, s.value.start + from, s.value.start + to, text}}
 			})...)
 		}
@@ -123,14 +107,7 @@ func kongRun(c *Command) []Listener {
 			continue
 		}
 		place := v.Listener(v.Name+"="+v.Text, "", "", Unknown)
-		for _, l := range kongListen(v.Text, func(address, port string, family Family) Listener {
-			l := place
-			l.Address, l.Port, l.Family = address, port, family
-			if family == IPv4 {
-				l.Fault, l.Reason = IPv4Only, binds0(address)
-			}
-			return l
-		}, v.Replace) {
+		for _, l := range kongListen(v.Text, place, v.Replace) {
 			l.Doubt = doubt
 			out = append(out, l)
 		}

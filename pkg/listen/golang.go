@@ -10,7 +10,7 @@ import (
 )
 
 // Go opens one socket for both families for "0.0.0.0:80", ":80" and "[::]:80", unless the program asks for "tcp4". The programs of
-// this file ask for it, or can be told to; those of golang_rows.go do not.
+// this file ask for it, or can be told to; those of addressed_rows.go do not.
 //
 // Source: Go 1.26, net/ipsock_posix.go, favoriteAddrFamily.
 

@@ -71,7 +71,7 @@ func natsFiles(f File) []Listener {
 	return out
 }
 
-// otelReceivers are those whose endpoint is an address to listen on; others' are servers to ask.
+// otelReceives: the endpoint of such a receiver is an address to listen on; others' are servers to ask.
 func otelReceives(name string) bool {
 	kind, _, _ := strings.Cut(name, "/")
 	return slices.Contains([]string{"otlp", "jaeger", "zipkin", "opencensus", "fluentforward", "skywalking", "influxdb", "carbon", "statsd", "signalfx", "sapm", "splunk_hec",
@@ -164,5 +164,5 @@ func fileCases(name, form, port, wildcard, notRun string, more ...Case) []Case {
 	return append(more,
 		Case{File: name, Config: strings.ReplaceAll(form, "$ADDRESS", wildcard), Port: port, Binds: Dual, NotRun: notRun},
 		Case{File: name, Config: strings.ReplaceAll(form, "$ADDRESS", "127.0.0.1"), Port: port, Binds: Loopback, NotRun: notRun},
-		Case{File: name, Config: strings.ReplaceAll(form, "$ADDRESS", "10.1.2.3"), Port: port, Binds: IPv4, NoFix: true, NotRun: absent})
+		Case{File: name, Config: strings.ReplaceAll(form, "$ADDRESS", "10.1.2.3"), Port: port, Binds: IPv4, NoFix: true, NotRun: noAddress})
 }

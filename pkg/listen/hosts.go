@@ -2,8 +2,11 @@ package listen
 
 import "strings"
 
-// noAddress is why a case with an IPv4 address is not run.
-const noAddress = "a pod of an IPv6-only cluster has no IPv4 address to bind"
+// Why a case is not run.
+const (
+	noAddress = "a pod of an IPv6-only cluster has no IPv4 address to bind"
+	notDebian = "not in Debian"
+)
 
 // together is what a list of addresses binds.
 type together struct {

@@ -2,6 +2,7 @@ package listen
 
 import (
 	"encoding/xml"
+	"io"
 	"strings"
 )
 
@@ -33,7 +34,7 @@ func tomcatFiles(f File) []Listener {
 		start := int(decoder.InputOffset())
 		token, err := decoder.Token()
 		if err != nil {
-			if root == "Server" && err.Error() == "EOF" {
+			if root == "Server" && err == io.EOF {
 				return out
 			}
 			return nil
@@ -72,7 +73,7 @@ func tomcatCases() []Case {
 		{File: "server.xml", Config: server(""), Port: "8080", Binds: Dual},
 		{File: "server.xml", Config: server(` address="0.0.0.0"`), Port: "8080", Binds: Dual},
 		{File: "server.xml", Config: server(` address="127.0.0.1"`), Port: "8080", Binds: Loopback},
-		{File: "server.xml", Config: server(` address="10.1.2.3"`), Port: "8080", Binds: IPv4, NoFix: true, NotRun: absent},
+		{File: "server.xml", Config: server(` address="10.1.2.3"`), Port: "8080", Binds: IPv4, NoFix: true, NotRun: noAddress},
 	}
 }
 
@@ -107,7 +108,7 @@ func zooKeeperCases() []Case {
 		{File: "zoo.cfg", Config: text(""), Port: "2182", Binds: Dual},
 		{File: "zoo.cfg", Config: text("clientPortAddress=0.0.0.0\n"), Port: "2182", Binds: Dual},
 		{File: "zoo.cfg", Config: text("clientPortAddress=127.0.0.1\n"), Port: "2182", Binds: Loopback},
-		{File: "zoo.cfg", Config: text("clientPortAddress=10.1.2.3\n"), Port: "2182", Binds: IPv4, NoFix: true, NotRun: absent},
+		{File: "zoo.cfg", Config: text("clientPortAddress=10.1.2.3\n"), Port: "2182", Binds: IPv4, NoFix: true, NotRun: noAddress},
 	}
 }
 

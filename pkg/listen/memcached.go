@@ -8,19 +8,15 @@ package listen
 var memcachedStack = stack{IPv4, IPv6, Unknown, Dual}
 
 func memcachedRun(c *Command) []Listener {
-	port := "11211"
-	if p := c.Flags("-p", "--port"); len(p) > 0 {
-		port = p[len(p)-1].Text
-	}
+	o := options{port: []string{"-p", "--port"}, local: "11211"}
 	words := c.Flags("-l", "--listen")
 	// The variable of Bitnami's image. Source: bitnami/containers, memcached, run.sh.
 	const variable = "MEMCACHED_LISTEN_ADDRESS"
 	if w, _ := c.Var(variable); w != nil && w.Text != "" && c.Program == "" {
 		words = append(words, Flag{variable, w})
-		if p, set := c.Var("MEMCACHED_PORT_NUMBER"); set && p != nil {
-			port = p.Text
-		}
+		o.portVar = "MEMCACHED_PORT_NUMBER"
 	}
+	port := o.portOf(c)
 	byPort := map[string][]string{}
 	var ports []string
 	for _, w := range words {

@@ -95,13 +95,11 @@ func mongodbRun(c *Command) []Listener {
 	if c.otherProgram() {
 		return nil
 	}
-	port := "27017"
+	o := options{port: []string{"--port"}, local: "27017"}
 	if c.Has("--shardsvr", "--configsvr") {
-		port = "" // 27018 or 27019
+		o.local = "" // 27018 or 27019
 	}
-	if p := c.Flags("--port"); len(p) > 0 {
-		port = p[len(p)-1].Text
-	}
+	port := o.portOf(c)
 	six := c.Has("--ipv6")
 	doubt := ""
 	if len(c.Flags("--config", "-f")) > 0 {
@@ -166,8 +164,6 @@ func bitnamiMongodbRun(c *Command) []Listener {
 	return []Listener{l}
 }
 
-const notInDebian = "not in Debian"
-
 func mongodbCases() []Case {
 	out := []Case{
 		{File: "mongod.conf", Config: "net:\n  port: 27017\n  bindIp: 0.0.0.0 # all\n", Port: "27017", Binds: IPv4},
@@ -191,14 +187,14 @@ func mongodbCases() []Case {
 		{Config: "mongod --bind_ip localhost", Port: "27017", Binds: Loopback},
 	}
 	for i := range out {
-		out[i].NotRun = notInDebian
+		out[i].NotRun = notDebian
 	}
 	return out
 }
 
 func bitnamiMongodbCases() []Case {
 	return []Case{
-		{Config: "MONGODB_ENABLE_IPV6=no /run.sh", Port: "27017", Binds: IPv4, Doubt: true, NotRun: notInDebian},
-		{Config: "MONGODB_ENABLE_IPV6=yes /run.sh", Port: "27017", Binds: Dual, NotRun: notInDebian},
+		{Config: "MONGODB_ENABLE_IPV6=no /run.sh", Port: "27017", Binds: IPv4, Doubt: true, NotRun: notDebian},
+		{Config: "MONGODB_ENABLE_IPV6=yes /run.sh", Port: "27017", Binds: Dual, NotRun: notDebian},
 	}
 }

@@ -56,16 +56,12 @@ func mysqlRun(c *Command) []Listener {
 	if c.otherProgram() || c.Has("--help", "--version", "--initialize", "--initialize-insecure", "--bootstrap") {
 		return nil
 	}
-	port := "3306"
-	if p := c.Flags("--port", "-P"); len(p) > 0 {
-		port = p[len(p)-1].Text
-	}
 	flags := c.Flags("--bind-address", "--bind_address")
 	if len(flags) == 0 || c.Has("--skip-networking", "--skip_networking") {
 		return nil
 	}
 	f := flags[len(flags)-1]
-	l := f.Listener(f.Name+"="+f.Text, "", port, Unknown)
+	l := f.Listener(f.Name+"="+f.Text, "", options{port: []string{"--port", "-P"}, local: "3306"}.portOf(c), Unknown)
 	return []Listener{databaseBind(f.Text).in(l, `use "`+f.Name+`=*"`, f.Replace(0, len(f.Text), "*"))}
 }
 

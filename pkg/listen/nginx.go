@@ -776,10 +776,7 @@ func (n *nginx) position(file int, at statement) (line, column int) {
 	offset := at.words[0].start
 	f := n.parse(file)
 	if f.lines == nil {
-		f.lines = []int{0}
-		for line := range strings.Lines(n.files[file].Text) {
-			f.lines = append(f.lines, f.lines[len(f.lines)-1]+len(line))
-		}
+		f.lines = lineStarts(n.files[file].Text)
 	}
 	lines := f.lines
 	line = sort.SearchInts(lines, offset+1)

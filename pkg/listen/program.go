@@ -206,7 +206,7 @@ func (p *Program) mayRead(text string, in *pairs) bool {
 	return len(p.Gist) == 0 || slices.ContainsFunc(p.Gist, func(g string) bool { return in.mayHave(g) && strings.Contains(text, g) })
 }
 
-// Pairs are the pairs of neighbouring bytes in a text: most words of most programs have one that a text lacks.
+// pairs are the pairs of neighbouring bytes in a text: most words of most programs have one that a text lacks.
 type pairs [1 << 12 / 64]uint64
 
 func pair(a, b byte) (int, uint64) {

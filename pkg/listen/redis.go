@@ -43,14 +43,7 @@ func redisFile(f File) []Listener {
 	if bind == nil || typical < 2 && !named {
 		return nil
 	}
-	switch {
-	case tls == "" || tls == "0":
-	case port == "0":
-		port = tls
-	default:
-		port = "" // both
-	}
-	if port == "0" {
+	if port = redisPort(port, tls); port == "0" {
 		return nil
 	}
 	var hosts []string
@@ -60,6 +53,17 @@ func redisFile(f File) []Listener {
 	l := at(f, bind.name.start, Listener{Text: bind.source(f), Port: port})
 	l = redisBind(hosts).in(l, `use "bind * -::*"`, []Edit{{f.Name, bind.args[0].start, bind.end, "* -::*"}})
 	return doubted(aside(f, "Redis", l), after)
+}
+
+// redisPort is the port of two options; "" for both, "0" for none.
+func redisPort(port, tls string) string {
+	switch {
+	case tls == "" || tls == "0":
+		return port
+	case port == "0":
+		return tls
+	}
+	return ""
 }
 
 func redisBind(hosts []string) together {
@@ -78,7 +82,7 @@ func redisRun(c *Command) []Listener {
 	if c.otherProgram() {
 		return nil
 	}
-	port, off := "6379", false
+	port, tls := "6379", ""
 	if c.Program == "redis-sentinel" || c.Program == "valkey-sentinel" || c.Has("--sentinel") {
 		port = "26379"
 	}
@@ -96,13 +100,13 @@ func redisRun(c *Command) []Listener {
 				}
 				words = append(words, v)
 			}
-		case (w.Text == "--port" || w.Text == "--tls-port") && i+1 < len(c.Args) && c.Args[i+1].Text != "0":
-			port, off = c.Args[i+1].Text, false
-		case w.Text == "--port":
-			off = true
+		case w.Text == "--port" && i+1 < len(c.Args):
+			port = c.Args[i+1].Text
+		case w.Text == "--tls-port" && i+1 < len(c.Args):
+			tls = c.Args[i+1].Text
 		}
 	}
-	if off && !c.Has("--tls-port") {
+	if port = redisPort(port, tls); port == "0" {
 		return nil // a Unix socket only
 	}
 	var hosts []string
@@ -147,6 +151,8 @@ func redisCases() []Case {
 		Case{Config: "redis-server --bind '*' -::* --protected-mode no", Port: "6379", Binds: Dual},
 		Case{Config: "redis-server --bind 127.0.0.1 --port 6380", Port: "6380", Binds: Loopback},
 		Case{Config: "redis-server --bind 0.0.0.0 --port 0 --unixsocket $DIR/redis.sock", Port: "6379", NotRun: "no port"},
+		Case{Config: "redis-server --bind 0.0.0.0 --port 6379 --tls-port 6380", Port: "6379", Binds: IPv4, NotRun: "needs certificates"},
+		Case{Config: "redis-server --bind 0.0.0.0 --port 0 --tls-port 6380", Port: "6380", Binds: IPv4, NotRun: "needs certificates"},
 		Case{Config: "redis-server --bind 0.0.0.0 127.0.0.1", Port: "6379", Binds: Unknown},
 	)
 }

@@ -1,6 +1,7 @@
 package listen
 
 import (
+	"io"
 	"strings"
 	"unicode/utf8"
 
@@ -239,7 +240,7 @@ func readYAML(f File) []yamlNode {
 	for {
 		var n yaml.Node
 		if err := decoder.Decode(&n); err != nil {
-			if err.Error() == "EOF" {
+			if err == io.EOF {
 				return out
 			}
 			return nil

@@ -1,7 +1,6 @@
 package listen
 
 import (
-	"cmp"
 	"slices"
 	"strings"
 )
@@ -64,8 +63,12 @@ func wildcards(commands []*Command, claimed []bool) []Listener {
 
 func wildcard(text string, w *Word) Listener {
 	host, port, _ := splitHostPort(w.Text)
+	form := "::"
+	if port != "" {
+		form = "[::]:" + port
+	}
 	l := w.Listener(text, host, port, IPv4)
-	l.Program, l.Advice, l.Doubt = wildcardProgram, `use "`+cmp.Or(map[bool]string{true: "::"}[port == ""], "[::]:"+port)+`"`, "it binds both families for 0.0.0.0, as Go and Java do"
+	l.Program, l.Advice, l.Doubt = wildcardProgram, `use "`+form+`"`, "it binds both families for 0.0.0.0, as Go and Java do"
 	return l
 }
 

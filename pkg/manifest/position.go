@@ -47,10 +47,10 @@ func (d *Document) Position(p rules.Path) (line, column int) {
 // TextPosition returns where a place inside a string is written: t is a 1-based line and column (in characters) of the string
 // that is the value of the field. Column 0 is the first character of the line that is not blank. It is exact for literal
 // block scalars; for other ones it is the place of that character, or of the next one that is not white space, and the
-// field's Position where there is none.
+// field's Position where there is none, or where t is zero.
 func (d *Document) TextPosition(p rules.Path, t rules.TextPos) (line, column int) {
-	if d.Stored() {
-		return 0, 0
+	if d.Stored() || t.Line < 1 {
+		return d.Position(p)
 	}
 	n, _, depth := d.text.find(d.prefix.With(p...))
 	if n != nil && depth == len(d.prefix)+len(p) {
@@ -473,9 +473,6 @@ func (t *text) inside(n *yaml.Node, pos rules.TextPos) (int, bool) {
 			return 0, false
 		}
 		value = rest
-	}
-	if pos.Line < 1 {
-		return 0, false
 	}
 	before := len(n.Value) - len(value)
 	line, _, _ := strings.Cut(value, "\n")

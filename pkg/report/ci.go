@@ -177,7 +177,7 @@ func (r *Report) writeJUnit(w io.Writer, o Options) error {
 		s := suite(f.File)
 		c := junitCase{Name: f.object() + ": " + f.where + " [" + f.Rule + "]", ClassName: s.Name}
 		text := fmt.Sprintf("%s: %s: %s\n%s\n%s", f.place(), f.Level, f.line, f.source, rulePage(f.Rule))
-		if level, err := rules.ParseLevel(f.Level); err == nil && o.FailOn != rules.None && level >= o.FailOn {
+		if o.FailOn != rules.None && level(f.Level) >= o.FailOn {
 			c.Failure = &junitFault{Type: f.Rule, Message: f.Message, Text: text}
 			s.Failures++
 			failures++

@@ -213,11 +213,7 @@ func Where(doc *manifest.Document, namespace string) At {
 
 // in is the place of a finding inside the object.
 func (a At) in(doc *manifest.Document, f *rules.Finding) At {
-	if f.Text.Line > 0 {
-		a.Line, a.Column = doc.TextPosition(f.Path, f.Text)
-	} else {
-		a.Line, a.Column = doc.Position(f.Path)
-	}
+	a.Line, a.Column = doc.TextPosition(f.Path, f.Text)
 	return a
 }
 
@@ -262,11 +258,7 @@ func (r *Report) AddObject(at At, doc *manifest.Document, outcome string, change
 		o.Patch = []jsonpatch.Operation{}
 	}
 	for _, f := range changed {
-		line := f.String()
-		if f.Changed != "" {
-			line = f.ChangedString()
-		}
-		o.Changes, o.changes = append(o.Changes, line), append(o.changes, at.in(doc, &f))
+		o.Changes, o.changes = append(o.Changes, f.ChangedString()), append(o.changes, at.in(doc, &f))
 	}
 	if r.Brief && outcome == Clean {
 		r.clean++
@@ -326,7 +318,7 @@ func (r *Report) Finish(failOn rules.Level) {
 		if f.Repaired {
 			s.Repaired++
 		}
-		if level, err := rules.ParseLevel(f.Level); err == nil && failOn != rules.None && level >= failOn {
+		if failOn != rules.None && level(f.Level) >= failOn {
 			s.ExitCode = 1
 		}
 	}

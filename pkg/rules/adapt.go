@@ -81,13 +81,16 @@ func isWindows(o *Object, pod Path) bool {
 }
 
 // HasController: a controller made the object, so nobody who could read a refusal is there.
-func HasController(o *Object) bool {
-	for _, r := range o.List("metadata", "ownerReferences") {
+func HasController(o *Object) bool { return Controller(o) != nil }
+
+// Controller is where the object names the controller that made it, an owner reference; nil if none did.
+func Controller(o *Object) Path {
+	for i, r := range o.List("metadata", "ownerReferences") {
 		if ref, ok := r.(map[string]any); ok && ref["controller"] == true {
-			return true
+			return Path{"metadata", "ownerReferences", i}
 		}
 	}
-	return false
+	return nil
 }
 
 // ipFamily is the family of an address literal: "IPv4", "IPv6", or "" if it is none. An IPv4-mapped IPv6 address is

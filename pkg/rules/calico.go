@@ -237,10 +237,7 @@ func checkCalicoNodeEnv(req *Request) []Finding {
 	}
 	for _, c := range containers(o, pod) {
 		image, _ := c.obj["image"].(string)
-		repository, _, _ := strings.Cut(image, "@")
-		if i := strings.LastIndexByte(repository, ':'); i > strings.LastIndexByte(repository, '/') {
-			repository = repository[:i]
-		}
+		repository, _ := imageOf(image)
 		env, _ := c.obj["env"].([]any)
 		for i, e := range env {
 			if envName(e) == "CNI_NETWORK_CONFIG" {

@@ -28,8 +28,8 @@ func celRangeFamily(s string) string {
 	return "(" + celIPv4(s) + " || " + s + ".matches(r'" + celCIDRv4Text + "') ? 'IPv4' : isIP(" + s + ") || isCIDR(" + s + ") ? 'IPv6' : '')"
 }
 
-// celNAT64 is nat64 in CEL, "" for an address that matches but; of a text that is known to be IPv4.
-func celNAT64(p *Policy, s, but string) string {
+// celTranslated is translated in CEL, of a text that is known to be IPv4.
+func celTranslated(p *Policy, s string) string {
 	prefix, err := netip.ParsePrefix(p.Cluster.NAT64.Prefix)
 	if err != nil {
 		return "''"
@@ -39,20 +39,11 @@ func celNAT64(p *Policy, s, but string) string {
 		head += fmt.Sprintf("%x:", int(a[i])<<8|int(a[i+1]))
 	}
 	last := "(v.contains('.') ? v.substring(v.lastIndexOf(':') + 1) : v.split(':').slice(size(v.split(':')) - 2, size(v.split(':'))).join(':'))"
-	out := "[string('" + head + "' + " + last + ")].map(t, isIP(t) ? string(ip(t)) : '')[0]"
-	if but != "" {
-		out = "v.matches(r'" + but + "') ? '' : " + out
-	}
-	return "[string(" + s + ")].map(v, " + out + ")[0]"
-}
-
-// celTranslated is translated in CEL.
-func celTranslated(p *Policy, s string) string {
 	but := celLoopbackText + "|" + celAnyIPv4Text
 	if p.Cluster.NAT64.Prefix == "64:ff9b::/96" {
 		but += "|" + celPrivateText + `|(?:^|:)169\.254\.|:ffff:a9fe:`
 	}
-	return celNAT64(p, s, but)
+	return "[string(" + s + ")].map(v, v.matches(r'" + but + "') ? '' : [string('" + head + "' + " + last + ")].map(t, isIP(t) ? string(ip(t)) : '')[0])[0]"
 }
 
 // celInsteadOf is insteadOf in CEL; other is an expression.

@@ -179,9 +179,8 @@ func celServiceHeadless() *CEL {
 			for _, field := range loadBalancerFields {
 				removals = append(removals, "(has(object.spec."+field+") ? [JSONPatch{op: 'remove', path: '/spec/"+field+"'}] : [])")
 			}
-			const ranges = "service.beta.kubernetes.io/load-balancer-source-ranges"
-			removals = append(removals, "('"+ranges+"' in object.metadata.?annotations.orValue({}) ? "+
-				"[JSONPatch{op: 'remove', path: '/metadata/annotations/' + jsonpatch.escapeKey('"+ranges+"')}] : [])")
+			removals = append(removals, "('"+sourceRangesAnnotation+"' in object.metadata.?annotations.orValue({}) ? "+
+				"[JSONPatch{op: 'remove', path: '/metadata/annotations/' + jsonpatch.escapeKey('"+sourceRangesAnnotation+"')}] : [])")
 			// Stored headless: the original manifest is sent again.
 			again := celAll("$stored", celHeadless("$old"), "("+celAny(celAll("$type != 'ClusterIP'", all), "$type == 'ClusterIP' && $ip != '' && $ip != 'None'")+")")
 			e.Patch = "!$wanted || !(" + again + " || !$stored && !$headless && size($unsafe) == 0) ? [] :\n" +

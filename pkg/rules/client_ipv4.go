@@ -298,7 +298,7 @@ func blackboxFaults(text string) []clientFault {
 		}
 	}
 	var out []clientFault
-	for _, name := range sortedNames(file.Modules) {
+	for _, name := range sortedKeys(file.Modules) {
 		for _, prober := range []string{"http", "tcp", "dns", "icmp", "grpc"} {
 			node := file.Modules[name][prober]
 			var p struct {
@@ -312,15 +312,6 @@ func blackboxFaults(text string) []clientFault {
 		}
 	}
 	return out
-}
-
-func sortedNames[V any](m map[string]V) []string {
-	names := make([]string, 0, len(m))
-	for name := range m {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
 }
 
 // clientArguments are flags that announce an IPv4 address.
@@ -411,11 +402,7 @@ func erlangCluster(o *Object, pod Path) []Finding {
 	}
 	var out []Finding
 	for _, c := range containers(o, pod) {
-		image, _ := c.obj["image"].(string)
-		name := image[strings.LastIndexByte(image, '/')+1:]
-		name, _, _ = strings.Cut(name, "@")
-		name, _, _ = strings.Cut(name, ":")
-		if c.list != "containers" || name != "rabbitmq" || c.obj["envFrom"] != nil || mentions(c.obj, "inet6_tcp") {
+		if c.list != "containers" || imageName(c) != "rabbitmq" || c.obj["envFrom"] != nil || mentions(c.obj, "inet6_tcp") {
 			continue
 		}
 		out = append(out, Finding{Path: c.path.With("image"), Subject: c.name, Value: "inet_tcp",

@@ -14,15 +14,3 @@ func Doc(id string) string {
 	}
 	return string(b)
 }
-
-func docIDs() []string {
-	entries, err := docFS.ReadDir("testdata")
-	if err != nil {
-		return nil
-	}
-	var ids []string
-	for _, e := range entries {
-		ids = append(ids, e.Name())
-	}
-	return ids
-}

@@ -52,11 +52,11 @@ func checkEndpointsIPv4(req *Request) []Finding {
 		case "IPv6":
 			return nil // the IPv4 ones are the other half of a dual-stack pair
 		case "IPv4":
-			if ip, err := netip.ParseAddr(e.ip); err == nil && ip.IsLoopback() {
-				continue // the API server refuses it on any cluster
+			if ip, err := netip.ParseAddr(e.ip); err == nil && (ip.IsLoopback() || ip.IsUnspecified() || ip.IsLinkLocalUnicast()) {
+				continue // the API server refuses it on any cluster (ValidateEndpointIP)
 			}
 			message := quote(e.ip) + " cannot be reached from an IPv6-only pod"
-			switch to := outsideNAT64(req.Policy, e.ip); {
+			switch to := translated(req.Policy, e.ip); {
 			case to == "" && req.Policy.Cluster.NAT64.Prefix != "":
 				message += ", nor through the well-known NAT64 prefix; give the IPv6 address of the server, or use a prefix of your own"
 			case to == "":
@@ -81,14 +81,4 @@ type endpoint struct {
 func glusterByNode(req *Request) bool {
 	c := req.Policy.Cluster
 	return strings.Contains(req.Object.Name(), "gluster") && (c.Nodes != "IPv6" || c.NAT64.CLAT)
-}
-
-// outsideNAT64 is the NAT64 form of an address outside the cluster, or "". The well-known prefix must not be used for addresses
-// that are not global (RFC 6052, section 3.1), and translators drop those packets.
-func outsideNAT64(p *Policy, ip string) string {
-	a, err := netip.ParseAddr(ip)
-	if err != nil || p.Cluster.NAT64.Prefix == "64:ff9b::/96" && a.Unmap().IsPrivate() {
-		return ""
-	}
-	return p.nat64(ip)
 }

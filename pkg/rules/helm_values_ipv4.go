@@ -14,13 +14,10 @@ import (
 func helmValuesIPv4() *Rule {
 	return &Rule{
 		ID: "helm-values-ipv4", Since: "v0.1.0", Level: Warn,
-		Title: "Values of a chart ask for an IPv4 or dual-stack Service",
-		CEL:   &CEL{Never: "reads the values of a chart, YAML inside a string, for which CEL has no parser"},
-		Targets: []Target{
-			{Group: "helm.cattle.io", Version: "v1", Resource: "helmcharts", Kind: "HelmChart", Operations: both},
-			{Group: "helm.cattle.io", Version: "v1", Resource: "helmchartconfigs", Kind: "HelmChartConfig", Operations: both},
-		},
-		Check: checkHelmValuesIPv4,
+		Title:   "Values of a chart ask for an IPv4 or dual-stack Service",
+		CEL:     &CEL{Never: "reads the values of a chart, YAML inside a string, for which CEL has no parser"},
+		Targets: []Target{targetHelmChart, targetHelmChartConfig},
+		Check:   checkHelmValuesIPv4,
 	}
 }
 
@@ -35,12 +32,7 @@ func checkHelmValuesIPv4(req *Request) []Finding {
 		})
 	}
 	set := o.Map("spec", "set")
-	keys := make([]string, 0, len(set))
-	for k := range set {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	for _, k := range keys {
+	for _, k := range sortedKeys(set) {
 		name := k[strings.LastIndexByte(k, '.')+1:]
 		name, _, _ = strings.Cut(name, "[") // ipFamilies[0]
 		value, _ := set[k].(string)

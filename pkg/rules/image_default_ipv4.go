@@ -76,6 +76,13 @@ func imageOf(image string) (repository, tag string) {
 	return image, tag
 }
 
+// imageName is the last part of the repository of a container's image.
+func imageName(c container) string {
+	image, _ := c.obj["image"].(string)
+	repository, _ := imageOf(image)
+	return repository[strings.LastIndexByte(repository, '/')+1:]
+}
+
 type imageDefaults struct {
 	req           *Request
 	pod           Path

@@ -96,8 +96,7 @@ func k3sFile(d document) k3sOptions {
 
 // k3sContainer reads the arguments of a container that runs K3s or RKE2; nil for another one.
 func k3sContainer(o *Object, c container) k3sOptions {
-	image, _ := c.obj["image"].(string)
-	name, _, _ := strings.Cut(image[strings.LastIndexByte(image, '/')+1:], ":")
+	name := imageName(c)
 	program := firstWord(c)
 	program = program[strings.LastIndexByte(program, '/')+1:]
 	out := k3sOptions{}

@@ -57,9 +57,7 @@ func listenFamilies() []struct{ id, title string } {
 // Source: the programs of listen.Programs, most of them run in an IPv6-only network namespace (docs/listen.md, e2e/listen).
 func listenRules() []*Rule {
 	targets := append([]Target{targetConfigMap, targetSecret, targetPod}, workloads()...)
-	targets = append(targets,
-		Target{Group: "helm.cattle.io", Version: "v1", Resource: "helmcharts", Kind: "HelmChart", Operations: both},
-		Target{Group: "helm.cattle.io", Version: "v1", Resource: "helmchartconfigs", Kind: "HelmChartConfig", Operations: both})
+	targets = append(targets, targetHelmChart, targetHelmChartConfig)
 	var out []*Rule
 	for _, f := range listenFamilies() {
 		level := Deny

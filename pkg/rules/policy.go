@@ -621,6 +621,9 @@ func lineOf(n *yaml.Node, path Path) int {
 func Suggest(word string, names []string) string {
 	best, near := "", 1+len(word)/3
 	for _, n := range names {
+		if max(len(word)-len(n), len(n)-len(word)) > near {
+			continue // which is the least distance; a word of megabytes has none near
+		}
 		if d := distance(strings.ToLower(word), strings.ToLower(n)); d <= near {
 			best, near = n, d-1
 		}

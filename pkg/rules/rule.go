@@ -5,6 +5,7 @@
 package rules
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"unicode"
@@ -137,8 +138,8 @@ const maxMessage = 256
 // String is the finding as one line: `path: message [rule-id]`, cut at 256 runes, without control characters.
 func (f Finding) String() string { return f.line(f.Message) }
 
-// ChangedString is the line that tells the user what was changed.
-func (f Finding) ChangedString() string { return f.line(f.Changed) }
+// ChangedString is the line that tells the user what Fix changed, or why it added something.
+func (f Finding) ChangedString() string { return f.line(cmp.Or(f.Changed, f.Message)) }
 
 func (f Finding) line(message string) string {
 	where := cut(f.Path.String(), 120) // a key may have 253 characters

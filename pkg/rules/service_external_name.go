@@ -12,13 +12,9 @@ func serviceExternalName() *Rule {
 		Check:   checkServiceExternalName,
 		CEL: &CEL{
 			Write: func(a *Active, p *Policy) *Expressions {
-				but := ""
-				if p.Cluster.NAT64.Prefix == "64:ff9b::/96" {
-					but = celPrivateText
-				}
 				with := ""
-				if p.Cluster.NAT64.Prefix != "" {
-					with = " + [" + celNAT64(p, "$name", but) + "].map(t, t != '' ? ' with \"' + t + '\"' : '')[0]"
+				if to := celTranslated(p, "$name"); to != "''" {
+					with = " + [" + to + "].map(t, t != '' ? ' with \"' + t + '\"' : '')[0]"
 				}
 				return &Expressions{
 					Variables: []Variable{{"name", "$object.?spec.?type.orValue('') == 'ExternalName' ? string($object.?spec.?externalName.orValue('')) : ''"}},
@@ -40,7 +36,7 @@ func checkServiceExternalName(req *Request) []Finding {
 	switch ipFamily(value) {
 	case "IPv4":
 		f.Message = quote(value) + " becomes a CNAME that does not resolve; use a headless Service and an EndpointSlice of addressType IPv6"
-		if to := outsideNAT64(req.Policy, value); to != "" {
+		if to := translated(req.Policy, value); to != "" {
 			f.Message += " with " + quote(to)
 		}
 	case "IPv6":

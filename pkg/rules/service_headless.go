@@ -156,7 +156,7 @@ func makeHeadless(o *Object) {
 		for _, field := range loadBalancerFields {
 			o.Remove(Path{"spec", field})
 		}
-		o.Remove(Path{"metadata", "annotations", "service.beta.kubernetes.io/load-balancer-source-ranges"})
+		o.Remove(Path{"metadata", "annotations", sourceRangesAnnotation})
 	}
 	if o.Str("spec", "clusterIP") != "None" {
 		o.Set(Path{"spec", "clusterIP"}, "None")

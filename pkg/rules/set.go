@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"time"
@@ -90,9 +91,16 @@ func (s *Set) Policy() *Policy { return s.policy }
 // AuditOnly reports whether the webhook never asks this rule about objects of the kind that was looked up.
 func (a *Active) AuditOnly() bool { return a.target.AuditOnly }
 
-// ClusterScoped reports whether objects of this kind have no namespace.
-func (s *Set) ClusterScoped(group, kind string) bool {
-	return slices.ContainsFunc(s.byKey[targetKey{group, kind, ""}], func(a *Active) bool { return a.target.Cluster })
+// Creation is the request by which the API server asks about a new object; namespace is for one that names none.
+func (s *Set) Creation(o *Object, namespace string) Request {
+	req := Request{Operation: Create, Namespace: cmp.Or(o.Namespace(), namespace), Object: o}
+	switch {
+	case o.Group() == "" && o.Kind() == "Namespace":
+		req.Namespace = o.Name() // apiserver, endpoints/handlers/create.go
+	case slices.ContainsFunc(s.byKey[targetKey{o.Group(), o.Kind(), ""}], func(a *Active) bool { return a.target.Cluster }):
+		req.Namespace = ""
+	}
+	return req
 }
 
 // Unseen reports whether the webhook never sees objects of this kind, of which some rule knows something.

@@ -19,6 +19,8 @@ var (
 	targetPersistentVolume = Target{Version: "v1", Resource: "persistentvolumes", Kind: "PersistentVolume", Cluster: true, Operations: both}
 	targetStorageClass     = Target{Group: "storage.k8s.io", Version: "v1", Resource: "storageclasses", Kind: "StorageClass", Cluster: true, Operations: both}
 	targetNetworkPolicy    = Target{Group: "networking.k8s.io", Version: "v1", Resource: "networkpolicies", Kind: "NetworkPolicy", Operations: both}
+	targetHelmChart        = Target{Group: "helm.cattle.io", Version: "v1", Resource: "helmcharts", Kind: "HelmChart", Operations: both}
+	targetHelmChartConfig  = Target{Group: "helm.cattle.io", Version: "v1", Resource: "helmchartconfigs", Kind: "HelmChartConfig", Operations: both}
 )
 
 // traefikMiddlewares are the middlewares that hold allow-lists, of both API groups that Traefik has had.

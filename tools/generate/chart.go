@@ -194,21 +194,16 @@ func manifest(rendered string) ([]byte, error) {
 
 // dropLabels removes the labels that are Helm's, in metadata of the object.
 func dropLabels(doc *yaml.Node) {
-	for _, path := range [][]string{{"metadata", "labels"}} {
-		n := doc.Content[0]
-		for _, key := range path {
-			n = field(n, key)
+	n := field(field(doc.Content[0], "metadata"), "labels")
+	var kept []*yaml.Node
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		switch n.Content[i].Value {
+		case "app.kubernetes.io/instance", "app.kubernetes.io/managed-by", "helm.sh/chart", "app.kubernetes.io/version":
+		default:
+			kept = append(kept, n.Content[i], n.Content[i+1])
 		}
-		var kept []*yaml.Node
-		for i := 0; i+1 < len(n.Content); i += 2 {
-			switch n.Content[i].Value {
-			case "app.kubernetes.io/instance", "app.kubernetes.io/managed-by", "helm.sh/chart", "app.kubernetes.io/version":
-			default:
-				kept = append(kept, n.Content[i], n.Content[i+1])
-			}
-		}
-		n.Content = kept
 	}
+	n.Content = kept
 }
 
 // field is the value of a key of a mapping; an empty node where there is none.

@@ -1,5 +1,5 @@
-// Command generate writes what follows from the rules: the webhook registrations and the rules' pages. Run it at the
-// repository's root; its test fails where a committed file differs.
+// Command generate writes what follows from the rules and from go.mod: registrations, rights, the chart's values and manifests, pages,
+// schemas and licences. Run it at the repository's root; its test fails where a committed file differs.
 package main
 
 import (
@@ -75,9 +75,6 @@ func generate() (map[string][]byte, error) {
 		"secrets":           {"ValidatingWebhookConfiguration", "secrets"},
 	} {
 		files["config/webhook/components/"+name+"/kustomization.yaml"] = component(c.kind, c.resource)
-	}
-	if err != nil {
-		return nil, err
 	}
 	files["config/webhook/components/events/kustomization.yaml"] = []byte(header + eventsComponent)
 	if files["config/audit/clusterrole.yaml"], err = clusterRole("sixgate-audit", auditRights()); err != nil {
@@ -298,10 +295,7 @@ func exported() []byte {
 		if r.CEL.Needs != "" {
 			as = append(as, "needs "+r.CEL.Needs+" in the policy")
 		}
-		cases, _ := filepath.Glob("pkg/rules/testdata/" + r.ID + "/*.txtar")
-		if len(cases) == 0 { // the test of this command runs in its folder
-			cases, _ = filepath.Glob("../../pkg/rules/testdata/" + r.ID + "/*.txtar")
-		}
+		cases, _ := filepath.Glob(filepath.Join(rootFolder(), "pkg/rules/testdata", r.ID, "*.txtar"))
 		other := fmt.Sprintf("%d, ", len(cases))
 		if len(r.CEL.Cases) == 0 {
 			other += "none"

@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path"
@@ -132,9 +131,6 @@ func (r release) extras(scratch string) ([]file, error) {
 			return nil, fmt.Errorf("write completion of %s: %w", shell, err)
 		}
 		files = append(files, file{"completions/" + name, 0o644, out})
-	}
-	if _, err := os.Stat(filepath.Join(r.root, "cmd/sixgate/man.go")); errors.Is(err, fs.ErrNotExist) {
-		return files, nil // this version has no manual pages
 	}
 	man := filepath.Join(scratch, "man")
 	cmd := exec.Command(b.path, "man", man)
