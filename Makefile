@@ -47,6 +47,7 @@ e2e: tools
 	go run ./e2e/demo -prepare
 	SIXGATE_CORPUS="$${SIXGATE_CORPUS-$(abspath $(CORPUS))}" go test -tags e2e -timeout 60m -p 1 ./e2e/... ./cmd/webhook
 	SIXGATE_CORPUS="$${SIXGATE_CORPUS-$(abspath $(CORPUS))}" go test -count=1 -run TestFixCorpus ./cmd/sixgate
+	go test -tags e2e -run TestClusterLeaks ./cmd/sixgate
 	cd tools/release && go test -tags e2e -timeout 60m ./...
 
 # The oldest version of Kubernetes that is supported; the first run builds it.

@@ -45,7 +45,7 @@ func TestMain(m *testing.M) {
 			}))
 		}
 	}
-	testscript.Main(m, programs)
+	testscript.Main(aroundTests(m), programs)
 }
 
 // withoutLeak is a program that fails if it leaves goroutines behind: all scripts are run with it. One that is interrupted may leave what waits for

@@ -129,9 +129,9 @@ func TestAdvance(t *testing.T) {
 		{name: "lost, bundle there", now: late, in: caState{bundle: []*x509.Certificate{a.cert}}, published: always, step: "created a CA", next: "none", old: []*keyPair{a}},
 		{name: "next expired", now: day0, in: caState{signing: a, next: newCA(t, day0.Add(-366*day)), nextPublished: day0.Add(-day)},
 			published: always, signing: a, next: "none"},
-		{name: "made by a clock that was ahead", now: day0.Add(-2 * day), in: caState{signing: a, signingSince: day0}, memory: a, published: always,
+		{name: "made by a clock that was ahead", now: day0.Add(-8 * day), in: caState{signing: a, signingSince: day0}, memory: a, published: always,
 			step: "created a CA", next: "none"},
-		{name: "next made by a clock that was ahead", now: late.Add(-2 * day), in: caState{signing: a, next: b, signingSince: day0}, published: always,
+		{name: "next made by a clock that was ahead", now: late.Add(-8 * day), in: caState{signing: a, next: b, signingSince: day0}, published: always,
 			step: "created the next", signing: a, next: "new"},
 		{name: "replica whose clock lags", now: day0.Add(-time.Hour), in: caState{signing: a, signingSince: day0.Add(-2 * time.Hour)}, published: always, signing: a, next: "none"},
 	}
@@ -285,8 +285,8 @@ func TestReadState(t *testing.T) {
 func leafOf(t testing.TB, ca *keyPair) (certPEM, keyPEM []byte) {
 	t.Helper()
 	o := testOptions()
-	o.Now = func() time.Time { return ca.cert.NotBefore.Add(time.Hour) }
-	key, err := o.newKeyPair(o.Now()) // for its key
+	o.Now = func() time.Time { return ca.cert.NotBefore.Add(o.LeafDuration + time.Hour) } // an hour after it was made
+	key, err := o.newKeyPair(o.Now())                                                     // for its key
 	if err != nil {
 		t.Fatal(err)
 	}
