@@ -47,6 +47,7 @@ e2e: tools
 	go run ./e2e/demo -prepare
 	SIXGATE_CORPUS="$${SIXGATE_CORPUS-$(abspath $(CORPUS))}" go test -tags e2e -timeout 60m -p 1 ./e2e/... ./cmd/webhook
 	SIXGATE_CORPUS="$${SIXGATE_CORPUS-$(abspath $(CORPUS))}" go test -count=1 -run TestFixCorpus ./cmd/sixgate
+	go test -tags e2e -run TestClusterLeaks ./cmd/sixgate
 	cd tools/release && go test -tags e2e -timeout 60m ./...
 
 # The oldest version of Kubernetes that is supported; the first run builds it.
@@ -102,7 +103,7 @@ bench-handler:
 
 # What can be fuzzed, for a minute each.
 fuzz:
-	sh tools/fuzz.sh 60s ./pkg/... ./cmd/...
+	sh tools/fuzz.sh 60s ./pkg/... ./cmd/... ./tools/generate
 
 # The same in less than three minutes, without the commands: to instrument all that they import takes longer than that.
 fuzz-ci:

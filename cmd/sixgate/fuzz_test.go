@@ -3,11 +3,15 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"unicode"
 
 	"go.yaml.in/yaml/v3"
+	apijson "k8s.io/apimachinery/pkg/util/json"
 )
 
 // FuzzCommands: whatever is on standard input, audit, fix and krm end with one of their exit codes, print nothing that a terminal obeys, and
@@ -58,12 +62,34 @@ func FuzzList(f *testing.F) {
 		if err != nil {
 			return
 		}
-		dec := json.NewDecoder(bytes.NewReader(in))
 		var whole struct {
 			Items []json.RawMessage `json:"items"`
 		}
-		if dec.Decode(&whole) == nil && !bytes.Contains(bytes.ToLower(in), []byte(`\u`)) && strings.Count(strings.ToLower(string(in)), `"items"`) == 1 && len(whole.Items) != len(got) {
+		// As client-go reads it: "Items" is another field.
+		if apijson.Unmarshal(in, &whole) == nil && !bytes.Contains(bytes.ToLower(in), []byte(`\u`)) && bytes.Count(in, []byte(`"items"`)) == 1 && len(whole.Items) != len(got) {
 			t.Errorf("%d of %d objects", len(got), len(whole.Items))
+		}
+	})
+}
+
+// FuzzIgnore: whatever a .gitignore says, and whatever a file is called, there is an answer, and comments do not change it.
+func FuzzIgnore(f *testing.F) {
+	for _, text := range []string{"*.yaml\n!a.yaml\r\n", "/**/a/**/\n", "[", "[!]a-", "\\", "!\n!!\n/\n//\n", strings.Repeat("*a", 40) + "b\n", strings.Repeat("**/", 40) + "x\n", "a\\ \n\ufeff#\n", "\xff\x00\n"} {
+		f.Add(text, "a/b/c.yaml")
+		f.Add(text, strings.Repeat("a", 200))
+	}
+	f.Fuzz(func(t *testing.T, text, name string) {
+		read := func(text string) []bool {
+			dir := t.TempDir()
+			if err := os.WriteFile(filepath.Join(dir, ".gitignore"), []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			patterns := readIgnore(dir)
+			path := filepath.Join(dir, name)
+			return []bool{ignored(patterns, path, false), ignored(patterns, path, true)}
+		}
+		if plain, commented := read(text), read(text+"\n\n# "+strings.ReplaceAll(name, "\n", " ")+"\n"); !slices.Equal(plain, commented) {
+			t.Errorf("%q: %v, with a comment %v", text, plain, commented)
 		}
 	})
 }

@@ -24,7 +24,10 @@ const (
 	exitError    = 3 // could not run, or could not audit everything
 )
 
-func main() {
+func main() { os.Exit(command()) }
+
+// command runs this process's command line and returns the exit code.
+func command() int {
 	signal.Ignore(syscall.SIGPIPE) // else a write to a closed pipe ends the program, whatever the exit code would be
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// Nearly all memory is garbage at once. Memory that is never touched, and costs none, makes the collector wait for 80 MB of it
@@ -37,7 +40,7 @@ func main() {
 	code := run(ctx, os.Args, os.Stdin, os.Stdout, os.Stderr)
 	runtime.KeepAlive(ballast)
 	stop()
-	os.Exit(code)
+	return code
 }
 
 // run executes one command line, args[0] is the program's name, and returns the exit code.

@@ -6,15 +6,19 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -28,17 +32,37 @@ import (
 var update = flag.Bool("update", false, "rewrite the expected output of the scripts and of docs/audit-json.md")
 
 func TestMain(m *testing.M) {
-	programs := map[string]func(){"sixgate": main, "kubectl-sixgate": main}
+	sixgate := func() { os.Exit(withoutLeak(command)) }
+	programs := map[string]func(){"sixgate": sixgate, "kubectl-sixgate": sixgate}
 	for _, day := range []string{"2027-03-01", "2027-03-02"} { // sixgate on that day, for exceptions that end
 		programs["sixgate-"+day] = func() {
 			now, err := time.Parse(time.DateOnly, day)
 			if err != nil {
 				panic(err)
 			}
-			os.Exit(runAt(context.Background(), func() time.Time { return now }, os.Args, os.Stdin, os.Stdout, os.Stderr))
+			os.Exit(withoutLeak(func() int {
+				return runAt(context.Background(), func() time.Time { return now }, os.Args, os.Stdin, os.Stdout, os.Stderr)
+			}))
 		}
 	}
-	testscript.Main(m, programs)
+	testscript.Main(aroundTests(m), programs)
+}
+
+// withoutLeak is a program that fails if it leaves goroutines behind: all scripts are run with it. One that is interrupted may leave what waits for
+// standard input.
+func withoutLeak(command func() int) int {
+	interrupted := make(chan os.Signal, 1)
+	signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM) // package signal keeps a goroutine from the first time on
+	before := runtime.NumGoroutine()
+	code := command()
+	for deadline := time.Now().Add(time.Minute); runtime.NumGoroutine() > before && len(interrupted) == 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			stacks := make([]byte, 1<<20)
+			fmt.Fprintf(os.Stderr, "%d goroutines, %d before:\n%s\n", runtime.NumGoroutine(), before, stacks[:runtime.Stack(stacks, true)])
+			return 99
+		}
+	}
+	return code
 }
 
 func TestScripts(t *testing.T) {

@@ -58,10 +58,10 @@ func (p *reading) add(n int) {
 	}
 }
 
-// finish removes the bar.
+// finish removes the bar, and ends what would draw a spinner again.
 func (p *reading) finish() {
 	if p != nil && p.bar != nil {
-		_ = p.bar.Clear()
+		_ = p.bar.Finish()
 	}
 }
 

@@ -213,6 +213,7 @@ func (endless) Read(p []byte) (int, error) {
 // TestSaturation: far more than can be worked on is answered or turned away, nothing hangs, and an API server that asks again gets
 // its answer as soon as there is room.
 func TestSaturation(t *testing.T) {
+	before := runtime.NumGoroutine()
 	r := startServer(t)
 	large := review("Pod", "CREATE", benchPod(420), nil)
 	transport := &http.Transport{TLSClientConfig: r.client.Clone()}
@@ -244,8 +245,9 @@ func TestSaturation(t *testing.T) {
 			}
 		}
 	})
+	after := apiServer(t, r, nil, nil)
 	begin := time.Now()
-	if err := askReview(apiServer(t, r, nil, nil), "/mutate", review("Service", "CREATE", benchService(), nil)); err != nil {
+	if err := askReview(after, "/mutate", review("Service", "CREATE", benchService(), nil)); err != nil {
 		t.Errorf("afterwards: %v", err)
 	}
 	t.Logf("| 150 clients with Pods of 1 MB | %d, %d of them turned away | 0 | %v | %v |", answered.Load()+shed.Load(), shed.Load(), worst.Round(time.Millisecond), time.Since(begin).Round(time.Millisecond))
@@ -256,4 +258,7 @@ func TestSaturation(t *testing.T) {
 		t.Errorf("%v counted as shed, %d were", n, shed.Load())
 	}
 	transport.CloseIdleConnections()
+	closeIdle(after)
+	r.stop()
+	noLeak(t, before)
 }

@@ -11,6 +11,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -127,11 +128,11 @@ func (o certOptions) validate() error {
 	return nil
 }
 
-// backdate is how far certificates start in the past, for clocks that lag.
-// It is small against the leaf's life because DynamicSource renews at two
-// thirds of NotBefore to NotAfter, which must lie ahead.
+// backdate is how far certificates start in the past, for clocks that differ:
+// a day is more than any time zone. It is small against the leaf's life because
+// DynamicSource renews at two thirds of NotBefore to NotAfter, which must lie ahead.
 func (o certOptions) backdate() time.Duration {
-	return min(5*time.Minute, o.LeafDuration/10)
+	return min(24*time.Hour, o.LeafDuration/7)
 }
 
 // A keyPair is a CA that can sign.
@@ -141,9 +142,10 @@ type keyPair struct {
 	certPEM, keyPEM []byte
 }
 
-// usable says whether the CA may still sign at the time.
+// usable says whether the CA may sign at the time. One that is not valid yet was
+// made by a clock that was ahead: API servers refuse what it signs.
 func (p *keyPair) usable(now time.Time, backdate time.Duration) bool {
-	return p != nil && p.cert.NotAfter.Sub(now) > backdate
+	return p != nil && validity(p.cert, now) == nil && p.cert.NotAfter.Sub(now) > backdate
 }
 
 // due says whether two thirds of the CA's life are over.
@@ -163,7 +165,7 @@ func (o certOptions) newKeyPair(now time.Time) (*keyPair, error) {
 		MaxPathLenZero:        true,
 		PublicKeyAlgorithm:    x509.ECDSA,
 		Subject:               pkix.Name{CommonName: "sixgate-webhook-ca"},
-		NotBefore:             now.Add(-o.backdate()),
+		NotBefore:             now.Add(-o.LeafDuration), // so that it need not be replaced as long as a certificate of the wrong clock may do
 		NotAfter:              now.Add(o.CADuration),
 		KeyUsage:              x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
 	}
@@ -479,12 +481,16 @@ type authority struct {
 
 	mu        sync.Mutex
 	signing   *keyPair
-	synced    time.Time // when signing was last known to be current
+	leaf      *x509.Certificate // signed last
+	synced    time.Time         // when signing was last known to be current
 	published []*x509.Certificate
 	problem   error // why the registrations do not carry the CA
 	failing   bool  // the last round
 	watches   []chan<- struct{}
 }
+
+// currentTime is what makes two errors of crypto/x509 differ that are one.
+var currentTime = regexp.MustCompile(`current time \S+`)
 
 // Run takes a round at once, one per poll interval, and another after each
 // change, until ctx ends.
@@ -498,7 +504,7 @@ func (a *authority) Run(ctx context.Context) error {
 		}
 		fault := ""
 		if err != nil {
-			fault = err.Error()
+			fault = currentTime.ReplaceAllString(err.Error(), "")
 		}
 		a.mu.Lock()
 		a.failing = err != nil
@@ -635,7 +641,9 @@ func (a *authority) syncSecret(ctx context.Context, published func(*x509.Certifi
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.signing, a.synced = state.signing, now
-	if memory != nil && !memory.cert.Equal(state.signing.cert) {
+	replaced := memory != nil && !memory.cert.Equal(state.signing.cert)
+	// DynamicSource renews by age. A clock that steps makes certificates that are not valid yet, or expire at once.
+	if stepped := a.leaf != nil && validity(a.leaf, now) != nil; replaced || stepped {
 		for _, ch := range a.watches {
 			select {
 			case ch <- struct{}{}:
@@ -673,6 +681,9 @@ func (a *authority) Sign(template *x509.Certificate) (*x509.Certificate, error) 
 	if err != nil {
 		return nil, fmt.Errorf("sign certificate: %w", err)
 	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.leaf = cert
 	return cert, nil
 }
 
@@ -735,7 +746,10 @@ func (m *selfManaged) Ready() error {
 	if !slices.ContainsFunc(published, func(ca *x509.Certificate) bool { return cert.Leaf.CheckSignatureFrom(ca) == nil }) {
 		return errors.New("certificates: the registrations do not carry the CA of the served certificate yet")
 	}
-	return checkExpiry(cert, a.opts.Now())
+	if err := validity(cert.Leaf, a.opts.Now()); err != nil {
+		return fmt.Errorf("certificates: the one that is served: %w", err)
+	}
+	return nil
 }
 
 // Certificates returns the certificate that is served and the CA that signs.
@@ -759,9 +773,13 @@ func (m *selfManaged) Stale() bool {
 	return m.authority.failing
 }
 
-func checkExpiry(cert *tls.Certificate, now time.Time) error {
-	if now.After(cert.Leaf.NotAfter) {
-		return fmt.Errorf("certificates: the served certificate expired at %s", cert.Leaf.NotAfter.Format(time.RFC3339))
+// validity returns why a certificate is not valid at a time.
+func validity(cert *x509.Certificate, now time.Time) error {
+	switch {
+	case now.After(cert.NotAfter):
+		return fmt.Errorf("it expired at %s", cert.NotAfter.Format(time.RFC3339))
+	case now.Before(cert.NotBefore):
+		return fmt.Errorf("it is valid from %s", cert.NotBefore.Format(time.RFC3339))
 	}
 	return nil
 }

@@ -27,7 +27,7 @@ func testOptions() certOptions {
 	return certOptions{Namespace: "sixgate", Secret: "ca", Mutating: "sixgate", Validating: "sixgate", DNSNames: []string{"localhost"}}.withDefaults()
 }
 
-func newCA(t *testing.T, now time.Time) *keyPair {
+func newCA(t testing.TB, now time.Time) *keyPair {
 	t.Helper()
 	ca, err := testOptions().newKeyPair(now)
 	if err != nil {
@@ -129,6 +129,10 @@ func TestAdvance(t *testing.T) {
 		{name: "lost, bundle there", now: late, in: caState{bundle: []*x509.Certificate{a.cert}}, published: always, step: "created a CA", next: "none", old: []*keyPair{a}},
 		{name: "next expired", now: day0, in: caState{signing: a, next: newCA(t, day0.Add(-366*day)), nextPublished: day0.Add(-day)},
 			published: always, signing: a, next: "none"},
+		{name: "made by a clock that was ahead", now: day0.Add(-8 * day), in: caState{signing: a, signingSince: day0}, memory: a, published: always,
+			step: "created a CA", next: "none"},
+		{name: "next made by a clock that was ahead", now: late.Add(-8 * day), in: caState{signing: a, next: b, signingSince: day0}, published: always,
+			step: "created the next", signing: a, next: "new"},
 		{name: "replica whose clock lags", now: day0.Add(-time.Hour), in: caState{signing: a, signingSince: day0.Add(-2 * time.Hour)}, published: always, signing: a, next: "none"},
 	}
 	for _, tt := range tests {
@@ -278,11 +282,11 @@ func TestReadState(t *testing.T) {
 }
 
 // leafOf returns a serving certificate and its key in PEM.
-func leafOf(t *testing.T, ca *keyPair) (certPEM, keyPEM []byte) {
+func leafOf(t testing.TB, ca *keyPair) (certPEM, keyPEM []byte) {
 	t.Helper()
 	o := testOptions()
-	o.Now = func() time.Time { return ca.cert.NotBefore.Add(time.Hour) }
-	key, err := o.newKeyPair(o.Now()) // for its key
+	o.Now = func() time.Time { return ca.cert.NotBefore.Add(o.LeafDuration + time.Hour) } // an hour after it was made
+	key, err := o.newKeyPair(o.Now())                                                     // for its key
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -355,7 +359,7 @@ func TestSign(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !leaf.NotBefore.Equal(now.Add(-5*time.Minute)) || !leaf.NotAfter.Equal(day0.Add(want)) {
+		if !leaf.NotBefore.Equal(now.Add(-day)) || !leaf.NotAfter.Equal(day0.Add(want)) {
 			t.Errorf("signed at %v: valid from %v to %v", now, leaf.NotBefore, leaf.NotAfter)
 		}
 		roots := x509.NewCertPool()

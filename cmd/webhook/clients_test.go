@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -86,6 +87,7 @@ func TestClientCheck(t *testing.T) {
 
 // TestGarbageCertificates: what a client shows in place of a certificate ends its connection, and nothing else.
 func TestGarbageCertificates(t *testing.T) {
+	before := runtime.NumGoroutine()
 	service := review("Service", "CREATE", benchService(), nil)
 	_, caPEM, keyPEM := selfSigned(t, "kube-apiserver")
 	file := filepath.Join(t.TempDir(), "ca.crt")
@@ -116,6 +118,9 @@ func TestGarbageCertificates(t *testing.T) {
 		})
 	}
 	s.report(t, client, service, "80 garbage client certificates")
+	closeIdle(client)
+	r.stop()
+	noLeak(t, before)
 }
 
 // TestOldTLS: nothing older than TLS 1.2 is spoken.

@@ -137,13 +137,9 @@ func (m *mountedSecret) usable(cert *tls.Certificate) error {
 	if cert == nil {
 		return servertls.ErrNotAvailable
 	}
-	now := time.Now()
-	err := cert.Leaf.VerifyHostname(m.host)
-	switch {
-	case now.After(cert.Leaf.NotAfter):
-		err = fmt.Errorf("it expired at %s", cert.Leaf.NotAfter.Format(time.RFC3339))
-	case now.Before(cert.Leaf.NotBefore):
-		err = fmt.Errorf("it is valid from %s", cert.Leaf.NotBefore.Format(time.RFC3339))
+	err := validity(cert.Leaf, time.Now())
+	if err == nil {
+		err = cert.Leaf.VerifyHostname(m.host)
 	}
 	if err != nil {
 		return fmt.Errorf("use certificate of %s: %w", m.dir, err)

@@ -40,7 +40,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	os.Exit(cluster.TestMain(m.Run, cluster.Need(cluster.FindTools), cluster.Need(cluster.FindCertManager)))
+	os.Exit(cluster.TestMain(m.Run, cluster.Need(cluster.FindTools), cluster.Need(cluster.FindCertManager), cluster.Need(cluster.BuildStepping)))
 }
 
 const (

@@ -74,7 +74,7 @@ func (a *authority) issue(template *x509.Certificate) (cert, key []byte, err err
 func newTemplate(name string) *x509.Certificate {
 	return &x509.Certificate{
 		Subject:   pkix.Name{CommonName: name},
-		NotBefore: time.Now().Add(-time.Hour), // clocks step back
+		NotBefore: time.Now().AddDate(0, -2, 0), // clocks step back
 		NotAfter:  time.Now().AddDate(1, 0, 0),
 		KeyUsage:  x509.KeyUsageDigitalSignature,
 	}

@@ -42,6 +42,7 @@ type SixgateOptions struct {
 	Own        func(replica int) []string // and of one replica; may be nil
 	Applied    bool                       // the manifests are there, as a release of Helm; only the servers are started
 	Components []string                   // of config/webhook/components
+	Clock      *Clock                     // of all replicas, which BuildStepping has built; default the machine's
 }
 
 // Sixgate is an installation: the manifests of config/webhook, and the server, which runs on this machine since there is no
@@ -75,6 +76,9 @@ func (c *Cluster) InstallSixgate(ctx context.Context, o SixgateOptions) (*Sixgat
 		o.Policy = filepath.Join(root, "config/webhook/policy.yaml")
 	}
 	s := &Sixgate{c: c, o: o, binary: filepath.Join(root, "bin/webhook"), config: c.path("sixgate.kubeconfig")}
+	if o.Clock != nil {
+		s.binary += "-stepping"
+	}
 	if !o.Applied {
 		folder, err := c.kustomization(filepath.Join(root, "config/webhook"), o.Components)
 		if err == nil {
@@ -206,8 +210,12 @@ func (s *Sixgate) add(ctx context.Context, i int) error {
 // Start starts a replica that is stopped, on the same port.
 func (s *Sixgate) Start(i int) error {
 	r := s.Replicas[i]
+	var env []string
+	if s.o.Clock != nil {
+		env = s.o.Clock.env()
+	}
 	var err error
-	if r.process, err = startProcess(strings.TrimSuffix(filepath.Base(r.Log), ".log"), s.binary, nil, r.args, s.c.Dir, s.c.detach, 0); err != nil {
+	if r.process, err = startProcess(strings.TrimSuffix(filepath.Base(r.Log), ".log"), s.binary, env, r.args, s.c.Dir, s.c.detach, 0); err != nil {
 		return err
 	}
 	s.c.processes = append(s.c.processes, r.process)

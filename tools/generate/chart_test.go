@@ -109,7 +109,7 @@ func TestCertManager(t *testing.T) {
 			}
 		}
 	}
-	if !made["sixgate-webhook-tls"] || !strings.Contains(rendered["deployment.yaml"], "secretName: sixgate-webhook-tls") {
+	if !made["sixgate-webhook-tls"] || !strings.Contains(rendered["deployment.yaml"], "secretName: \"sixgate-webhook-tls\"") {
 		t.Error("the Pods have no certificate")
 	}
 	if n := strings.Count(rendered["registrations.yaml"], "cert-manager.io/inject-ca-from: sixgate-system/sixgate-webhook\n"); n != 2 {

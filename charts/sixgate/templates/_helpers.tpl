@@ -198,7 +198,7 @@ securityContext:
   {{- include "sixgate.podSecurityContext" .root | nindent 2 }}
 containers:
 - name: check
-  image: {{ include "sixgate.image" .root }}
+  image: {{ include "sixgate.image" .root | quote }}
   imagePullPolicy: {{ .root.Values.image.pullPolicy }}
   args:
   - --check={{ .root.Values.check.timeout }}
