@@ -185,12 +185,17 @@ func admission(ctx context.Context, o options, root string, peers cluster.Peers,
 		return err
 	}
 	b := &bed{c: c, l: l, setups: setups(), started: map[string]float64{}, log: os.Stderr}
-	kyverno := kyvernoSource{peers.Kyverno.Path, os.Getenv(manifestsEnv)}
 	if !o.peers {
 		b.setups = slices.DeleteFunc(b.setups, func(s setup) bool { return slices.Contains(s.process, "kyverno") })
 	}
-	if err := b.prepare(ctx, root, kyverno); err != nil {
+	if err := b.prepare(ctx, root); err != nil {
 		return err
+	}
+	if o.peers {
+		k := kyvernoSource{peers.Kyverno.Path, os.Getenv(manifestsEnv)}
+		if err := b.startKyverno(ctx, k, filepath.Join(root, admissionPolicies, "kyverno.yaml")); err != nil {
+			return fmt.Errorf("start kyverno: %w", err)
+		}
 	}
 	list, err := burdens(filepath.Join(root, "bench/testdata"))
 	if err != nil {
@@ -199,19 +204,22 @@ func admission(ctx context.Context, o options, root string, peers cluster.Peers,
 	if err := b.prove(ctx, list); err != nil {
 		return err
 	}
-	rounds, requests := 20, 200
+	rounds, requests, limit := 20, 100, o.limit
 	if o.short {
-		rounds, requests = 2, 50
+		rounds, limit = 2, 20*time.Second
 	}
 	idle := b.resident("VmRSS")
-	all, rounds, err := b.measure(ctx, list, rounds, requests, o.limit)
-	if err != nil {
+	all := result{}
+	if err := b.latency(ctx, list, list[0], all, limit*3/4); err != nil {
+		return err
+	}
+	if rounds, err = b.throughput(ctx, list, all, rounds, requests, limit/4); err != nil {
 		return err
 	}
 	b.write(out, f, list, all, rounds, requests)
 	loaded, peak := b.resident("VmRSS"), b.resident("VmHWM")
 	t := table{{"process", "MB resident: started", "after the load", "peak", "seconds from start to ready"}}
-	for _, name := range []string{"floor", "webhook-0", "kyverno"} {
+	for _, name := range []string{"floor-0", "webhook-0", "kyverno"} {
 		started := "–"
 		if s, ok := b.started[name]; ok {
 			started = number(s)

@@ -36,18 +36,31 @@ type figures struct {
 }
 
 // target notes an aim, what was measured of what, and whether it is reached.
-func (f *figures) target(aim, of string, values []float64, unit string, reached bool) {
+func (f *figures) target(aim, of string, values []float64, unit string, ok bool) {
+	f.note(aim, of, middle(values, unit), reached(ok))
+}
+
+func reached(ok bool) string {
+	if ok {
+		return "yes"
+	}
+	return "**no**"
+}
+
+// bound notes an aim of an estimate that should not be greater than most.
+func (f *figures) bound(aim, of string, v interval, unit string, most float64) {
+	decided := "unknown: noise"
+	if v.high <= most || v.low > most {
+		decided = reached(v.high <= most)
+	}
+	f.note(aim, of, v.String()+unit, decided)
+}
+
+func (f *figures) note(row ...string) {
 	if len(f.targets) == 0 {
 		f.targets.row("target", "measured", "", "reached")
 	}
-	yes := "yes"
-	switch {
-	case unit == "×" && !(median(values) > 0): // what another program adds is less than the noise
-		yes = "unknown: noise"
-	case !reached:
-		yes = "**no**"
-	}
-	f.targets.row(aim, of, middle(values, unit), yes)
+	f.targets.row(row...)
 }
 
 // An image is what a node downloads and what it stores.
@@ -368,7 +381,7 @@ func scale(ctx context.Context, o options, root string, f *figures, out io.Write
 // write prints what the figures come to for many clusters.
 func (f figures) write(w io.Writer) {
 	if len(f.targets) > 0 {
-		fmt.Fprintf(w, "## Targets\n\nmedian (middle half of the rounds).\n\n%s\n", f.targets)
+		fmt.Fprintf(w, "## Targets\n\nmedian of the rounds (middle half of them); of latencies, estimate (95 %% interval).\n\n%s\n", f.targets)
 	}
 	const clusters, objects, writes = 1000, 10_000_000, 10
 	fmt.Fprintf(w, "## %d clusters, %d million objects: arithmetic from the figures above, not a measurement\n\n", clusters, objects/1_000_000)
