@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -63,11 +64,7 @@ type burden struct {
 func burdens(testdata string) ([]burden, error) {
 	var out []burden
 	add := func(b burden, edit func(text string) string) error {
-		text, err := os.ReadFile(filepath.Join(testdata, strings.TrimSuffix(b.resource, "s")+".yaml"))
-		if err != nil {
-			return err
-		}
-		b.body, err = yaml.YAMLToJSON([]byte(edit(string(text))))
+		err := b.read(testdata, edit)
 		out = append(out, b)
 		return err
 	}
@@ -89,6 +86,16 @@ func burdens(testdata string) ([]burden, error) {
 			"  annotations:\n", "  annotations:\n    kubernetes.io/config.mirror: 3c9e0a\n", "  - {name: config, configMap: {name: checkout}}", "  - {name: config, emptyDir: {}}",
 			"spec:\n", "spec:\n  nodeName: node-1\n", "    - {name: DATABASE_PASSWORD, valueFrom: {secretKeyRef: {name: checkout, key: password}}}\n", "")),
 	)
+}
+
+// read makes the body of a file.
+func (b *burden) read(testdata string, edit func(text string) string) error {
+	text, err := os.ReadFile(filepath.Join(testdata, strings.TrimSuffix(b.resource, "s")+".yaml"))
+	if err != nil {
+		return err
+	}
+	b.body, err = yaml.YAMLToJSON([]byte(edit(string(text))))
+	return err
 }
 
 // visits reports whether a setup is measured with an object.
@@ -180,6 +187,8 @@ type bed struct {
 	started map[string]float64 // seconds from start to ready
 	log     io.Writer
 	floors  []func() error // that stop them
+
+	floorAddress string // of the first
 }
 
 func namespaceOf(s setup) string {
@@ -291,7 +300,9 @@ spec: {ports: [{name: https, port: 443}]}
 		if err != nil {
 			return err
 		}
-		b.floors = append(b.floors, stop)
+		if b.floors = append(b.floors, stop); i == 0 {
+			b.floorAddress = net.JoinHostPort(b.c.Address, port)
+		}
 		manifest += fmt.Sprintf(`---
 apiVersion: discovery.k8s.io/v1
 kind: EndpointSlice
@@ -594,7 +605,7 @@ A real kube-apiserver and etcd; objects are created by dry run. Each line has a 
 		if six := series["sixgate, both"]; six != nil && o.skipped {
 			figures.target("requests that matchConditions skip cost nothing", o.name+": ms added, of processor of the webhook", six.webhook, "", median(six.webhook) < 0.01)
 			added := bootstrap(len(base.alone), addedMedian(six.alone, base.alone))
-figures.note("… and take no longer, as far as can be measured", o.name+": added, p50, over no webhook", added.String()+" ms", reached(added.low <= 0))
+			figures.note("… and take no longer, as far as can be measured", o.name+": added, p50, over no webhook", added.String()+" ms", reached(added.low <= 0))
 		}
 	}
 	t = table{{"processor of webhooks for a request", "sixgate, both", "kyverno", "kyverno / sixgate", "kyverno ClusterPolicy", "kyverno ClusterPolicy / sixgate"}}

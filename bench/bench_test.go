@@ -59,6 +59,9 @@ func TestCheckersFindTheSame(t *testing.T) {
 		t.Fatal("faults.yaml cannot be read by every program")
 	}
 	c, err := once.repeat(t.TempDir(), 2*once.bytes)
+	if err == nil {
+		err = c.join()
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -130,24 +130,24 @@ func measure(o options) (err error) {
 		fmt.Fprintln(&out, t)
 	}
 	parts := strings.Split(o.only, ",")
+	folders := []string{filepath.Join(root, "examples"), filepath.Join(root, "e2e/testdata"), filepath.Join(root, "bench/testdata")}
+	if o.input != "" {
+		folders = append(strings.Split(o.input, ","), filepath.Join(root, "bench/testdata"))
+	}
+	a := auditor{
+		checkers: checkers(filepath.Join(root, "bin/sixgate"), filepath.Join(root, "bench/policies"), peers),
+		rounds:   5, limit: o.limit, same: 10e6, alone: []int64{10e6, 100e6}, folders: folders, dir: dir, log: os.Stderr,
+	}
+	if !o.peers {
+		a.checkers = a.checkers[:1]
+	}
+	if o.large {
+		a.alone = append(a.alone, 1e9)
+	}
+	if o.short {
+		a.rounds, a.same, a.alone = 1, 1e6, []int64{2e6, 5e6}
+	}
 	if slices.Contains(parts, "audit") { // first, while this process is small: a child's peak counts from its parent's size
-		folders := []string{filepath.Join(root, "examples"), filepath.Join(root, "e2e/testdata"), filepath.Join(root, "bench/testdata")}
-		if o.input != "" {
-			folders = append(strings.Split(o.input, ","), filepath.Join(root, "bench/testdata"))
-		}
-		a := auditor{
-			checkers: checkers(filepath.Join(root, "bin/sixgate"), filepath.Join(root, "bench/policies"), peers),
-			rounds:   5, limit: o.limit, same: 10e6, alone: []int64{10e6, 100e6}, folders: folders, dir: dir, log: os.Stderr,
-		}
-		if !o.peers {
-			a.checkers = a.checkers[:1]
-		}
-		if o.large {
-			a.alone = append(a.alone, 1e9)
-		}
-		if o.short {
-			a.rounds, a.same, a.alone = 1, 1e6, []int64{5e6}
-		}
 		if err := a.measure(ctx, &f, &out); err != nil {
 			return fmt.Errorf("audit: %w", err)
 		}
@@ -158,6 +158,10 @@ func measure(o options) (err error) {
 		}
 	}
 	if slices.Contains(parts, "scale") {
+		fmt.Fprintf(&out, "## Scale\n\n%s\n\n", os.Getenv(imageEnv))
+		if err := a.sizes(ctx, &f, &out); err != nil {
+			return fmt.Errorf("audit by size: %w", err)
+		}
 		if err := scale(ctx, o, root, &f, &out, os.Stderr); err != nil {
 			return fmt.Errorf("scale: %w", err)
 		}
