@@ -90,7 +90,7 @@ func prepare(ctx context.Context, o options) error {
 		if err != nil {
 			return err
 		}
-		if err := os.Setenv(imageEnv, fmt.Sprintf("The image is %.1f MB to download, %.1f MB on disk (linux/amd64; tools/release).", float64(size.compressed)/1e6, float64(size.files)/1e6)); err != nil {
+		if err := os.Setenv(imageEnv, fmt.Sprintf("The image is %.1f MB to download, %.1f MB on disk (linux/amd64; tools/release).\n\n", float64(size.compressed)/1e6, float64(size.files)/1e6)); err != nil {
 			return err
 		}
 	}

@@ -257,7 +257,7 @@ func replicas(ctx context.Context, c *cluster.Cluster, l *loader, o options, roo
 		return err
 	}
 	idle := table{{"replicas of the webhook, idle", "requests/min to the API server, all replicas", "MB resident, each", "ms from start to ready"}}
-	busy := table{{"replicas", "webhook", "requests/s", "p50 ms", "p99 ms", "ms of processor for a request: webhooks", "kube-apiserver", "of the busiest replica", "MB resident, each"}}
+	busy := table{{"replicas", "webhook", "requests/s", "p50 ms", "p99 ms", "ms of processor for a request: webhooks", "kube-apiserver", "share of the busiest replica", "MB resident, each"}}
 	var direct strings.Builder
 	failed := 0.0
 	for n := 1; n <= 3; n++ {
@@ -329,7 +329,7 @@ func replicas(ctx context.Context, c *cluster.Cluster, l *loader, o options, roo
 			return err
 		}
 	}
-	fmt.Fprintf(out, "### Replicas\n\n%s\n\n%s\n", os.Getenv(imageEnv), idle)
+	fmt.Fprintf(out, "### Replicas\n\n%s%s\n", os.Getenv(imageEnv), idle)
 	fmt.Fprintf(out, "%s, created by dry run through a real kube-apiserver by %d clients; %d rounds of %d requests for each line, in turn. All replicas, the API server, etcd and the clients "+
 		"share the cores of this one machine: more replicas cannot make it faster here. What counts is what a request costs and what each replica keeps. "+
 		"Calls of webhooks that failed, so that the request went through without: %.0f. median of the rounds (middle half of them).\n\n%s\n", work.name, l.clients, rounds, requests, failed, busy)
