@@ -48,6 +48,13 @@ func main() {
 	flag.BoolVar(&o.peers, "peers", true, "build and measure the peers; without them Sixgate, the floor and the API server's own policies are left")
 	flag.BoolVar(&o.build, "prepare", false, "only build what is measured")
 	flag.Parse()
+	parts := o.parts()
+	for _, part := range parts {
+		if !slices.Contains(allParts(), part) {
+			os.Exit(report(fmt.Errorf("no part %q: %s, or scale", part, strings.Join(allParts(), ", "))))
+		}
+	}
+	o.peers = o.peers && (slices.Contains(parts, "audit") || slices.Contains(parts, "admission"))
 	if cluster.Outermost() {
 		if err := prepare(context.Background(), o); err != nil {
 			os.Exit(report(err))
