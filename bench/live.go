@@ -255,8 +255,9 @@ func live(ctx context.Context, c *cluster.Cluster, l *loader, o options, root st
 			return err
 		}
 		var seconds, rate, cpu, api, asked, pages, peak []float64
+		var last time.Duration
 		for round := range rounds {
-			if round > 0 && time.Since(begin) > o.limit {
+			if round > 0 && time.Since(begin)+last > o.limit {
 				break
 			}
 			before, err := l.requests(ctx)
@@ -292,6 +293,7 @@ func live(ctx context.Context, c *cluster.Cluster, l *loader, o options, root st
 			if got := report.Summary; got.Objects < size || got.Changed < size/8 {
 				return fmt.Errorf("audit of a cluster: %d of %d objects, %d of %d would be changed", got.Objects, size, got.Changed, size/8)
 			}
+			last = time.Duration(r.seconds * float64(time.Second))
 			n := float64(size)
 			seconds, rate, peak = append(seconds, r.seconds), append(rate, n/r.seconds), append(peak, r.peak)
 			cpu, api = append(cpu, r.cpu*1e6/n), append(api, milliseconds(used2-used)*1000/n)
