@@ -150,7 +150,7 @@ func (b *bed) handlers(ctx context.Context, list []burden, o options, out io.Wri
 	if err != nil {
 		return err
 	}
-	limit, window, rounds, levels := 30*time.Second, 2*time.Second, 3, []int{1, 4, 16, 64, 256}
+	limit, window, rounds, levels := 30*time.Second, 1500*time.Millisecond, 3, []int{1, 4, 16, 64, 256}
 	if o.short {
 		limit, window, rounds, levels = 2*time.Second, 200*time.Millisecond, 1, []int{1, 16, 256}
 	}

@@ -233,7 +233,7 @@ func onCluster(ctx context.Context, measure func(*cluster.Cluster, *loader) erro
 
 // replicas measures one, two and three webhooks behind one registration: what they cost while they wait, and when there is work.
 func replicas(ctx context.Context, c *cluster.Cluster, l *loader, o options, root string, f *figures, out, log io.Writer) error {
-	quiet, starts, rounds, requests := 30*time.Second, 7, 5, 1000
+	quiet, starts, rounds, requests := 20*time.Second, 7, 5, 600
 	if o.short {
 		quiet, starts, rounds, requests = 5*time.Second, 2, 1, 100
 	}
@@ -301,7 +301,7 @@ func replicas(ctx context.Context, c *cluster.Cluster, l *loader, o options, roo
 		if err != nil {
 			return err
 		}
-		if _, err := b.throughput(ctx, []burden{work}, all, rounds, requests, o.limit/6); err != nil {
+		if _, err := b.throughput(ctx, []burden{work}, all, rounds, requests, o.limit/10); err != nil {
 			return err
 		}
 		after, err := l.failedOpen(ctx)
