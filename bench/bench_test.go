@@ -7,6 +7,9 @@ import (
 	"errors"
 	"io/fs"
 	"maps"
+	"math"
+	"math/rand/v2"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -59,6 +62,9 @@ func TestCheckersFindTheSame(t *testing.T) {
 		t.Fatal("faults.yaml cannot be read by every program")
 	}
 	c, err := once.repeat(t.TempDir(), 2*once.bytes)
+	if err == nil {
+		err = c.join()
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,6 +188,93 @@ func TestStatistics(t *testing.T) {
 	}
 	if got := ratios([]float64{4, 1}, []float64{2, 0}); len(got) != 1 || got[0] != 2 {
 		t.Error(got)
+	}
+}
+
+func TestPaired(t *testing.T) {
+	var sent [2]int
+	var lines []line
+	for i, every := range []int{1, 4} {
+		lines = append(lines, line{func(context.Context) error { sent[i]++; return nil }, every})
+	}
+	took, err := paired(t.Context(), lines, 40, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(took[0]) != 40 || len(took[1]) != 40 || len(present(took[0])) != 40 || len(present(took[1])) != 10 {
+		t.Errorf("%d and %d blocks, %d and %d with a value", len(took[0]), len(took[1]), len(present(took[0])), len(present(took[1])))
+	}
+	if sent != [2]int{44, 11} { // with those that warm up
+		t.Errorf("sent %v", sent)
+	}
+	lines[1].send = func(context.Context) error { return fs.ErrInvalid }
+	if _, err := paired(t.Context(), lines, 40, 0); !errors.Is(err, fs.ErrInvalid) {
+		t.Errorf("the error of a request is %v", err)
+	}
+}
+
+// TestBootstrap holds the interval to a difference that is known, under noise that both lines share and is far greater.
+func TestBootstrap(t *testing.T) {
+	random := rand.New(rand.NewPCG(3, 4))
+	var a, b []float64
+	for i := range 400 {
+		shared := 50 * random.Float64()
+		a, b = append(a, shared+2+0.1*random.NormFloat64()), append(b, shared+0.1*random.NormFloat64())
+		if i%4 != 0 {
+			a[i] = math.NaN()
+		}
+	}
+	v := bootstrap(len(a), addedMedian(a, b))
+	if !(1.9 < v.low && v.low <= 2 && 2 <= v.high && v.high < 2.1 && v.low <= v.value && v.value <= v.high) {
+		t.Errorf("a difference of 2 is %v", v)
+	}
+	// The slowest of a come when b is fast: no block has a difference of 90.
+	for i := range a {
+		a[i], b[i] = 10, 10
+		switch i % 50 {
+		case 0:
+			a[i] = 100
+		case 1:
+			b[i] = 20
+		}
+	}
+	if v := bootstrap(len(a), addedTail(a, b)); v.value != 80 {
+		t.Errorf("100 over 20 at the p99 is %v", v)
+	}
+	var f figures
+	for _, v := range []interval{{1, 0.9, 1.1}, {1.2, 1.1, 1.3}, {1.4, 1.2, 1.6}} {
+		f.bound("aim", "of", v, "×", 1.15)
+	}
+	for i, want := range []string{"yes", "unknown: noise", "**no**"} {
+		if row := f.targets[i+1]; row[3] != want {
+			t.Errorf("%v, want %s", row, want)
+		}
+	}
+}
+
+// TestReviews asks the floor as it is measured: the same proof that Sixgate must pass before it is.
+func TestReviews(t *testing.T) {
+	list, err := burdens("testdata")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := reviews(list)
+	if err != nil || len(all) != 6 {
+		t.Fatalf("%d reviews, %v", len(all), err)
+	}
+	for _, http2 := range []bool{false, true} {
+		server := httptest.NewUnstartedServer(http.HandlerFunc(answerFloor))
+		server.EnableHTTP2 = true
+		server.StartTLS()
+		t.Cleanup(server.Close)
+		d := direct{"floor", "", server.URL, server.Client().Transport.(*http.Transport).TLSClientConfig, http2}
+		protocol, err := d.prove(t.Context(), all)
+		if want := map[bool]string{false: "HTTP/1.1", true: "HTTP/2.0"}[http2]; err != nil || protocol != want {
+			t.Errorf("%s, want %s; %v", protocol, want, err)
+		}
+		if _, err := d.prove(t.Context(), []review{{"no repair", "/validate", true, all[0].body}}); err == nil {
+			t.Error("an answer without a patch is taken for one")
+		}
 	}
 }
 

@@ -40,7 +40,7 @@ func main() {
 	}
 	var o options
 	flag.BoolVar(&o.short, "short", false, "few rounds and small inputs: to see that it works")
-	flag.StringVar(&o.only, "only", "audit,admission,scale", "parts to measure")
+	flag.StringVar(&o.only, "only", strings.Join(allParts(), ","), "parts to measure; scale is sizes, replicas and live")
 	flag.StringVar(&o.input, "input", "", "folders of manifests for the audit, separated by commas; none: those of this repository")
 	flag.StringVar(&o.out, "out", "", "file for the results; none: standard output")
 	flag.BoolVar(&o.large, "large", false, "also what takes long: an audit of 1 GB of files and of a cluster with 200,000 objects")
@@ -48,6 +48,13 @@ func main() {
 	flag.BoolVar(&o.peers, "peers", true, "build and measure the peers; without them Sixgate, the floor and the API server's own policies are left")
 	flag.BoolVar(&o.build, "prepare", false, "only build what is measured")
 	flag.Parse()
+	parts := o.parts()
+	for _, part := range parts {
+		if !slices.Contains(allParts(), part) {
+			os.Exit(report(fmt.Errorf("no part %q: %s, or scale", part, strings.Join(allParts(), ", "))))
+		}
+	}
+	o.peers = o.peers && (slices.Contains(parts, "audit") || slices.Contains(parts, "admission"))
 	if cluster.Outermost() {
 		if err := prepare(context.Background(), o); err != nil {
 			os.Exit(report(err))
@@ -57,6 +64,15 @@ func main() {
 		}
 	}
 	os.Exit(cluster.Main(func() int { return report(measure(o)) }))
+}
+
+// allParts is what there is to measure: programs that read files, an API server with webhooks, and for Sixgate alone files by their size,
+// replicas of the webhook, and clusters with many objects.
+func allParts() []string { return []string{"audit", "admission", "sizes", "replicas", "live"} }
+
+// parts are those that were asked for.
+func (o options) parts() []string {
+	return strings.Split(strings.ReplaceAll(o.only, "scale", "sizes,replicas,live"), ",")
 }
 
 func report(err error) int {
@@ -76,12 +92,12 @@ func prepare(ctx context.Context, o options) error {
 	if _, err := cluster.BuildSixgate(ctx); err != nil {
 		return err
 	}
-	if !o.short && slices.Contains(strings.Split(o.only, ","), "scale") {
+	if !o.short && slices.Contains(o.parts(), "replicas") {
 		size, err := imageSize(ctx, root)
 		if err != nil {
 			return err
 		}
-		if err := os.Setenv(imageEnv, fmt.Sprintf("The image is %.1f MB to download, %.1f MB on disk (linux/amd64; tools/release).", float64(size.compressed)/1e6, float64(size.files)/1e6)); err != nil {
+		if err := os.Setenv(imageEnv, fmt.Sprintf("The image is %.1f MB to download, %.1f MB on disk (linux/amd64; tools/release).\n\n", float64(size.compressed)/1e6, float64(size.files)/1e6)); err != nil {
 			return err
 		}
 	}
@@ -129,37 +145,50 @@ func measure(o options) (err error) {
 		}
 		fmt.Fprintln(&out, t)
 	}
-	parts := strings.Split(o.only, ",")
+	parts := o.parts()
+	folders := []string{filepath.Join(root, "examples"), filepath.Join(root, "e2e/testdata"), filepath.Join(root, "bench/testdata")}
+	if o.input != "" {
+		folders = append(strings.Split(o.input, ","), filepath.Join(root, "bench/testdata"))
+	}
+	a := auditor{
+		checkers: checkers(filepath.Join(root, "bin/sixgate"), filepath.Join(root, "bench/policies"), peers),
+		rounds:   5, limit: o.limit, same: 10e6, alone: []int64{10e6, 100e6}, folders: folders, dir: dir, log: os.Stderr,
+	}
+	if !o.peers {
+		a.checkers = a.checkers[:1]
+	}
+	if o.large {
+		a.alone = append(a.alone, 1e9)
+	}
+	if o.short {
+		a.rounds, a.same, a.alone = 1, 1e6, []int64{2e6, 5e6}
+	}
 	if slices.Contains(parts, "audit") { // first, while this process is small: a child's peak counts from its parent's size
-		folders := []string{filepath.Join(root, "examples"), filepath.Join(root, "e2e/testdata"), filepath.Join(root, "bench/testdata")}
-		if o.input != "" {
-			folders = append(strings.Split(o.input, ","), filepath.Join(root, "bench/testdata"))
-		}
-		a := auditor{
-			checkers: checkers(filepath.Join(root, "bin/sixgate"), filepath.Join(root, "bench/policies"), peers),
-			rounds:   5, limit: o.limit, same: 10e6, alone: []int64{10e6, 100e6}, folders: folders, dir: dir, log: os.Stderr,
-		}
-		if !o.peers {
-			a.checkers = a.checkers[:1]
-		}
-		if o.large {
-			a.alone = append(a.alone, 1e9)
-		}
-		if o.short {
-			a.rounds, a.same, a.alone = 1, 1e6, []int64{5e6}
-		}
 		if err := a.measure(ctx, &f, &out); err != nil {
 			return fmt.Errorf("audit: %w", err)
 		}
 	}
 	if slices.Contains(parts, "admission") {
-		if err := admission(ctx, o, root, peers, &f, &out); err != nil {
+		if err := onCluster(ctx, func(c *cluster.Cluster, l *loader) error { return admission(ctx, o, root, c, l, peers, &f, &out) }); err != nil {
 			return fmt.Errorf("admission: %w", err)
 		}
 	}
-	if slices.Contains(parts, "scale") {
-		if err := scale(ctx, o, root, &f, &out, os.Stderr); err != nil {
-			return fmt.Errorf("scale: %w", err)
+	if slices.ContainsFunc(parts, func(part string) bool { return slices.Contains(allParts()[2:], part) }) {
+		fmt.Fprintf(&out, "## Scale\n\n")
+	}
+	if slices.Contains(parts, "sizes") {
+		if err := a.sizes(ctx, &f, &out); err != nil {
+			return fmt.Errorf("sizes: %w", err)
+		}
+	}
+	if slices.Contains(parts, "replicas") {
+		if err := onCluster(ctx, func(c *cluster.Cluster, l *loader) error { return replicas(ctx, c, l, o, root, &f, &out, os.Stderr) }); err != nil {
+			return fmt.Errorf("replicas: %w", err)
+		}
+	}
+	if slices.Contains(parts, "live") {
+		if err := onCluster(ctx, func(c *cluster.Cluster, l *loader) error { return live(ctx, c, l, o, root, &f, &out, os.Stderr) }); err != nil {
+			return fmt.Errorf("live: %w", err)
 		}
 	}
 	f.write(&out)
@@ -170,27 +199,19 @@ func measure(o options) (err error) {
 	return os.WriteFile(o.out, []byte(out.String()), 0o644)
 }
 
-func admission(ctx context.Context, o options, root string, peers cluster.Peers, f *figures, out io.Writer) (err error) {
-	c, err := cluster.Start(ctx, cluster.Options{Log: os.Stderr})
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if stopped := c.Stop(); err == nil {
-			err = stopped
-		}
-	}()
-	l, err := newLoader(c)
-	if err != nil {
-		return err
-	}
+func admission(ctx context.Context, o options, root string, c *cluster.Cluster, l *loader, peers cluster.Peers, f *figures, out io.Writer) error {
 	b := &bed{c: c, l: l, setups: setups(), started: map[string]float64{}, log: os.Stderr}
-	kyverno := kyvernoSource{peers.Kyverno.Path, os.Getenv(manifestsEnv)}
 	if !o.peers {
 		b.setups = slices.DeleteFunc(b.setups, func(s setup) bool { return slices.Contains(s.process, "kyverno") })
 	}
-	if err := b.prepare(ctx, root, kyverno); err != nil {
+	if err := b.prepare(ctx, root); err != nil {
 		return err
+	}
+	if o.peers {
+		k := kyvernoSource{peers.Kyverno.Path, os.Getenv(manifestsEnv)}
+		if err := b.startKyverno(ctx, k, filepath.Join(root, admissionPolicies, "kyverno.yaml")); err != nil {
+			return fmt.Errorf("start kyverno: %w", err)
+		}
 	}
 	list, err := burdens(filepath.Join(root, "bench/testdata"))
 	if err != nil {
@@ -199,19 +220,31 @@ func admission(ctx context.Context, o options, root string, peers cluster.Peers,
 	if err := b.prove(ctx, list); err != nil {
 		return err
 	}
-	rounds, requests := 20, 200
+	rounds, requests, limit := 20, 100, o.limit
 	if o.short {
-		rounds, requests = 2, 50
+		rounds, limit = 2, 20*time.Second
 	}
 	idle := b.resident("VmRSS")
-	all, rounds, err := b.measure(ctx, list, rounds, requests, o.limit)
+	before, err := l.failedOpen(ctx)
+	if err != nil {
+		return err
+	}
+	all := result{}
+	if err := b.latency(ctx, list, list[0], all, limit*3/4); err != nil {
+		return err
+	}
+	if rounds, err = b.throughput(ctx, list, all, rounds, requests, limit/4); err != nil {
+		return err
+	}
+	after, err := l.failedOpen(ctx)
 	if err != nil {
 		return err
 	}
 	b.write(out, f, list, all, rounds, requests)
+	fmt.Fprintf(out, "Calls of webhooks that failed, so that the request went through without: %.0f.\n\n", after-before)
 	loaded, peak := b.resident("VmRSS"), b.resident("VmHWM")
 	t := table{{"process", "MB resident: started", "after the load", "peak", "seconds from start to ready"}}
-	for _, name := range []string{"floor", "webhook-0", "kyverno"} {
+	for _, name := range []string{"floor-0", "webhook-0", "kyverno"} {
 		started := "–"
 		if s, ok := b.started[name]; ok {
 			started = number(s)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"compress/gzip"
 	"context"
 	"encoding/json"
@@ -15,8 +14,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/sixgate/sixgate/e2e/cluster"
@@ -36,18 +33,31 @@ type figures struct {
 }
 
 // target notes an aim, what was measured of what, and whether it is reached.
-func (f *figures) target(aim, of string, values []float64, unit string, reached bool) {
+func (f *figures) target(aim, of string, values []float64, unit string, ok bool) {
+	f.note(aim, of, middle(values, unit), reached(ok))
+}
+
+func reached(ok bool) string {
+	if ok {
+		return "yes"
+	}
+	return "**no**"
+}
+
+// bound notes an aim of an estimate that should not be greater than most.
+func (f *figures) bound(aim, of string, v interval, unit string, most float64) {
+	decided := "unknown: noise"
+	if v.high <= most || v.low > most {
+		decided = reached(v.high <= most)
+	}
+	f.note(aim, of, v.String()+unit, decided)
+}
+
+func (f *figures) note(row ...string) {
 	if len(f.targets) == 0 {
 		f.targets.row("target", "measured", "", "reached")
 	}
-	yes := "yes"
-	switch {
-	case unit == "×" && !(median(values) > 0): // what another program adds is less than the noise
-		yes = "unknown: noise"
-	case !reached:
-		yes = "**no**"
-	}
-	f.targets.row(aim, of, middle(values, unit), yes)
+	f.targets.row(row...)
 }
 
 // An image is what a node downloads and what it stores.
@@ -150,6 +160,17 @@ func startUp(ctx context.Context, s *cluster.Sixgate, times int) ([]float64, err
 
 // requests returns how many requests the API server has answered, by verb, its own to itself among them.
 func (l *loader) requests(ctx context.Context) (map[string]float64, error) {
+	return l.counter(ctx, "apiserver_request_total", "verb")
+}
+
+// failedOpen returns how many calls of webhooks failed, so that the request went through without them.
+func (l *loader) failedOpen(ctx context.Context) (float64, error) {
+	counts, err := l.counter(ctx, "apiserver_admission_webhook_fail_open_count", "name")
+	return counts["all"], err
+}
+
+// counter returns a metric of the API server by one of its labels, and all together as "all".
+func (l *loader) counter(ctx context.Context, metric, label string) (map[string]float64, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, l.url+"/metrics", nil)
 	if err != nil {
 		return nil, err
@@ -163,14 +184,14 @@ func (l *loader) requests(ctx context.Context) (map[string]float64, error) {
 	lines := bufio.NewScanner(resp.Body)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
-		if line := lines.Text(); strings.HasPrefix(line, "apiserver_request_total{") {
-			_, verb, _ := strings.Cut(line, `verb="`)
-			verb, _, _ = strings.Cut(verb, `"`)
+		if line := lines.Text(); strings.HasPrefix(line, metric+"{") {
+			_, of, _ := strings.Cut(line, label+`="`)
+			of, _, _ = strings.Cut(of, `"`)
 			value, err := strconv.ParseFloat(line[strings.LastIndexByte(line, ' ')+1:], 64)
 			if err != nil {
 				return nil, err
 			}
-			out[verb] += value
+			out[of] += value
 			out["all"] += value
 		}
 	}
@@ -192,53 +213,9 @@ func (l *loader) perMinute(ctx context.Context, d time.Duration) (float64, error
 	return (after["all"] - before["all"]) / d.Minutes(), err
 }
 
-// fill stores Pods until there are n, or the limit is over, and returns how many there are. from is how many there were.
-func (l *loader) fill(ctx context.Context, namespace string, b burden, from, n int, limit time.Duration) (int, error) {
-	var pod map[string]any
-	if err := json.Unmarshal(b.body, &pod); err != nil {
-		return from, err
-	}
-	name := pod["metadata"].(map[string]any)["name"].(string)
-	end := time.Now().Add(limit)
-	var next, stored atomic.Int64
-	next.Store(int64(from))
-	errs := make([]error, 8)
-	var wg sync.WaitGroup
-	for client := range errs {
-		wg.Go(func() {
-			for i := next.Add(1) - 1; i < int64(n) && time.Now().Before(end); i = next.Add(1) - 1 {
-				body := bytes.Replace(b.body, []byte(name), fmt.Appendf(nil, "%s-%d", name, i), 1)
-				req, err := http.NewRequestWithContext(ctx, http.MethodPost, l.url+"/api/v1/namespaces/"+namespace+"/"+b.resource, bytes.NewReader(body))
-				if err != nil {
-					errs[client] = err
-					return
-				}
-				req.Header.Set("Content-Type", "application/json")
-				resp, err := l.client.Do(req)
-				if err != nil {
-					errs[client] = err
-					return
-				}
-				answer, err := io.ReadAll(resp.Body)
-				resp.Body.Close()
-				if err == nil && resp.StatusCode != http.StatusCreated {
-					err = fmt.Errorf("store a Pod: %s: %s", resp.Status, firstLine(string(answer)))
-				}
-				if err != nil {
-					errs[client] = err
-					return
-				}
-				stored.Add(1)
-			}
-		})
-	}
-	wg.Wait()
-	return from + int(stored.Load()), errors.Join(errs...)
-}
-
-// scale measures a webhook that waits, and the audit of a cluster with many objects.
-func scale(ctx context.Context, o options, root string, f *figures, out io.Writer, log io.Writer) (err error) {
-	c, err := cluster.Start(ctx, cluster.Options{Log: log})
+// onCluster measures on a control plane of its own.
+func onCluster(ctx context.Context, measure func(*cluster.Cluster, *loader) error) (err error) {
+	c, err := cluster.Start(ctx, cluster.Options{Log: os.Stderr})
 	if err != nil {
 		return err
 	}
@@ -251,27 +228,45 @@ func scale(ctx context.Context, o options, root string, f *figures, out io.Write
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "## Scale\n\n%s\n\n", os.Getenv(imageEnv))
-	quiet, sizes, starts := 30*time.Second, []int{10000, 50000}, 7
-	if o.large {
-		sizes = append(sizes, 200000)
-	}
+	return measure(c, l)
+}
+
+// replicas measures one, two and three webhooks behind one registration: what they cost while they wait, and when there is work.
+func replicas(ctx context.Context, c *cluster.Cluster, l *loader, o options, root string, f *figures, out, log io.Writer) error {
+	quiet, starts, rounds, requests := 20*time.Second, 7, 5, 600
 	if o.short {
-		quiet, sizes, starts = 5*time.Second, []int{2000}, 2
+		quiet, starts, rounds, requests = 5*time.Second, 2, 1, 100
+	}
+	list, err := burdens(filepath.Join(root, "bench/testdata"))
+	if err != nil {
+		return err
+	}
+	work := list[3]
+	l.clients = 16
+	b := &bed{c: c, l: l, log: log}
+	for _, s := range setups() {
+		if s.name == noWebhook || strings.HasSuffix(s.name, ", both") {
+			b.setups = append(b.setups, s)
+		}
+	}
+	if err := b.namespaces(ctx); err != nil {
+		return err
 	}
 	alone, err := l.perMinute(ctx, quiet)
 	if err != nil {
 		return err
 	}
-	t := table{{"replicas of the webhook, idle", "requests/min to the API server, all replicas", "MB resident, each", "ms from start to ready"}}
-	for _, replicas := range []int{1, 3} {
-		s, err := c.InstallSixgate(ctx, cluster.SixgateOptions{Replicas: replicas, Policy: filepath.Join(root, "bench/policies/admission/sixgate.yaml")})
-		if err != nil {
+	idle := table{{"replicas of the webhook, idle", "requests/min to the API server, all replicas", "MB resident, each", "ms from start to ready"}}
+	busy := table{{"replicas", "webhook", "requests/s", "p50 ms", "p99 ms", "ms of processor for a request: webhooks", "kube-apiserver", "share of the busiest replica", "MB resident, each"}}
+	var direct strings.Builder
+	failed := 0.0
+	for n := 1; n <= 3; n++ {
+		if err := b.install(ctx, root, n); err != nil {
 			return err
 		}
 		took := "–"
-		if replicas == 1 {
-			ms, err := startUp(ctx, s, starts)
+		if n == 1 {
+			ms, err := startUp(ctx, b.sixgate, starts)
 			if err != nil {
 				return err
 			}
@@ -282,93 +277,83 @@ func scale(ctx context.Context, o options, root string, f *figures, out io.Write
 		if err != nil {
 			return err
 		}
-		var resident []float64
-		for i := range replicas {
-			mb, err := memory(c.PID(fmt.Sprintf("webhook-%d", i)), "VmRSS")
-			if err != nil {
-				return err
-			}
-			resident = append(resident, mb)
-		}
-		f.requestsPerMinute = (sent - alone) / float64(replicas)
-		t.row(fmt.Sprint(replicas), number(sent-alone), spread(resident, ""), took)
-		fmt.Fprintf(log, "scale: %d replicas idle: %.0f requests a minute, %.0f without\n", replicas, sent, alone)
-		for i := range replicas {
-			if err := s.Stop(i); err != nil {
-				return err
-			}
-		}
-	}
-	fmt.Fprintln(out, t)
-	for _, kind := range []string{"mutatingwebhookconfigurations", "validatingwebhookconfigurations"} {
-		if _, stderr, code, err := c.Kubectl(ctx, "", "delete", kind, "sixgate"); err != nil || code != 0 {
-			return fmt.Errorf("remove registrations: %w: %s", err, firstLine(stderr))
-		}
-	}
-
-	list, err := burdens(filepath.Join(root, "bench/testdata"))
-	if err != nil {
-		return err
-	}
-	t = table{{"`sixgate audit --cluster`, Pods", "seconds", "objects/s", "ms of processor for 1,000 objects: sixgate", "kube-apiserver", "requests", "peak MB resident"}}
-	stored := 0
-	for _, size := range sizes {
-		begin := time.Now()
-		limit := o.limit / 2
-		if o.large {
-			limit *= 10
-		}
-		was := stored
-		if stored, err = l.fill(ctx, "default", list[3], stored, size, limit); err != nil {
+		resident, err := b.residents("webhook", n)
+		if err != nil {
 			return err
 		}
-		if stored == was {
-			break
+		f.requestsPerMinute = (sent - alone) / float64(n)
+		idle.row(fmt.Sprint(n), number(sent-alone), spread(resident, ""), took)
+		fmt.Fprintf(log, "scale: %d replicas idle: %.0f requests a minute, %.0f without\n", n, sent, alone)
+
+		for i, s := range b.setups {
+			b.setups[i].process = nil
+			if process := map[string]string{"floor, both": "floor", "sixgate, both": "webhook"}[s.name]; process != "" {
+				for replica := range n {
+					b.setups[i].process = append(b.setups[i].process, fmt.Sprintf("%s-%d", process, replica))
+				}
+			}
 		}
-		size = stored
-		fmt.Fprintf(log, "scale: %d Pods stored, %.0f s\n", size, time.Since(begin).Seconds())
-		var seconds, rate, cpu, api, asked, peak []float64
-		for range 3 {
-			before, err := l.requests(ctx)
-			if err != nil {
-				return err
-			}
-			used, err := cpuTime(c.PID("kube-apiserver"))
-			if err != nil {
-				return err
-			}
-			r, err := execute(ctx, "", filepath.Join(root, "bin/sixgate"), "audit", "--cluster", "--kubeconfig", c.Kubeconfig, "--fail-on=none", "-o", "json")
-			if err != nil {
-				return err
-			}
-			if r.code != 0 {
-				return fmt.Errorf("audit of a cluster: exit code %d: %s", r.code, firstLine(r.stderr))
-			}
-			used2, err := cpuTime(c.PID("kube-apiserver"))
-			if err != nil {
-				return err
-			}
-			after, err := l.requests(ctx)
-			if err != nil {
-				return err
-			}
-			n := float64(size)
-			seconds, rate, peak = append(seconds, r.seconds), append(rate, n/r.seconds), append(peak, r.peak)
-			cpu, api = append(cpu, r.cpu*1e6/n), append(api, milliseconds(used2-used)*1000/n)
-			asked = append(asked, after["all"]-before["all"])
-			fmt.Fprintf(log, "scale: audit of %d Pods: %.1f s, %.0f MB\n", size, r.seconds, r.peak)
+		if err := b.prove(ctx, list); err != nil {
+			return err
 		}
-		f.liveSeconds, f.liveCPU, f.liveMemory = median(seconds)/float64(size), median(cpu)/1e6, median(peak)
-		t.row(fmt.Sprint(size), spread(seconds, ""), number(median(rate)), spread(cpu, ""), spread(api, ""), number(median(asked)), spread(peak, ""))
+		all := result{}
+		before, err := l.failedOpen(ctx)
+		if err != nil {
+			return err
+		}
+		if _, err := b.throughput(ctx, []burden{work}, all, rounds, requests, o.limit/10); err != nil {
+			return err
+		}
+		after, err := l.failedOpen(ctx)
+		if err != nil {
+			return err
+		}
+		failed += after - before
+		for _, s := range b.setups {
+			r, share, cpu, memories := all[work.name][s.name], "–", "–", "–"
+			if s.name != noWebhook {
+				resident, err := b.residents(strings.TrimSuffix(s.process[0], "-0"), n)
+				if err != nil {
+					return err
+				}
+				share, cpu, memories = middle(r.share, ""), middle(r.webhook, ""), spread(resident, "")
+			}
+			busy.row(fmt.Sprint(n), s.name, middle(r.rate, ""), number(median(r.load)), number(quantile(r.load, 0.99)), cpu, middle(r.api, ""), share, memories)
+		}
+		if n == 1 {
+			if err := b.handlers(ctx, list, o, &direct); err != nil {
+				return err
+			}
+		}
+		if err := b.uninstall(); err != nil {
+			return err
+		}
 	}
-	fmt.Fprintln(out, t)
+	fmt.Fprintf(out, "### Replicas\n\n%s%s\n", os.Getenv(imageEnv), idle)
+	fmt.Fprintf(out, "%s, created by dry run through a real kube-apiserver by %d clients; %d rounds of %d requests for each line, in turn. All replicas, the API server, etcd and the clients "+
+		"share the cores of this one machine: more replicas cannot make it faster here. What counts is what a request costs and what each replica keeps. "+
+		"Calls of webhooks that failed, so that the request went through without: %.0f. median of the rounds (middle half of them).\n\n%s\n", work.name, l.clients, rounds, requests, failed, busy)
+	fmt.Fprintln(out, direct.String())
 	return nil
+}
+
+// residents returns the memory of replicas, in MB.
+func (b *bed) residents(name string, replicas int) ([]float64, error) {
+	var out []float64
+	for i := range replicas {
+		mb, err := memory(b.c.PID(fmt.Sprintf("%s-%d", name, i)), "VmRSS")
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, mb)
+	}
+	return out, nil
 }
 
 // write prints what the figures come to for many clusters.
 func (f figures) write(w io.Writer) {
 	if len(f.targets) > 0 {
-		fmt.Fprintf(w, "## Targets\n\nmedian (middle half of the rounds).\n\n%s\n", f.targets)
+		fmt.Fprintf(w, "## Targets\n\nmedian of the rounds (middle half of them); of latencies, estimate (95 %% interval).\n\n%s\n", f.targets)
 	}
 	const clusters, objects, writes = 1000, 10_000_000, 10
 	fmt.Fprintf(w, "## %d clusters, %d million objects: arithmetic from the figures above, not a measurement\n\n", clusters, objects/1_000_000)

@@ -44,6 +44,7 @@ type Cluster struct {
 	Dir        string // state, logs (<component>.log) and keys
 	Kubeconfig string // path; its user is in system:masters
 	URL        string // of the API server
+	EtcdURL    string
 	Address    string // IPv6 address of the API server and of this machine, no loopback: for endpoints and webhook URLs
 	CAPEM      []byte // the API server's CA
 	Assets     Assets
@@ -119,19 +120,19 @@ func (c *Cluster) start(ctx context.Context, o Options, address netip.Addr) erro
 		return err
 	}
 
-	etcdURL := "http://[::1]:" + ports[1]
+	c.EtcdURL = "http://[::1]:" + ports[1]
 	if err := c.Run(0, c.Assets.Etcd, "--name=default", "--data-dir="+c.path("etcd"), "--unsafe-no-fsync", "--log-level=warn",
-		"--listen-client-urls="+etcdURL, "--advertise-client-urls="+etcdURL,
+		"--listen-client-urls="+c.EtcdURL, "--advertise-client-urls="+c.EtcdURL,
 		"--listen-peer-urls=http://[::1]:"+ports[2], "--initial-advertise-peer-urls=http://[::1]:"+ports[2],
 		"--initial-cluster=default=http://[::1]:"+ports[2]); err != nil {
 		return err
 	}
-	if err := c.wait(ctx, etcdURL+"/health"); err != nil {
+	if err := c.wait(ctx, c.EtcdURL+"/health"); err != nil {
 		return err
 	}
 	ready("etcd")
 
-	args := []string{"--etcd-servers=" + etcdURL,
+	args := []string{"--etcd-servers=" + c.EtcdURL,
 		"--bind-address=::", "--secure-port=" + ports[0], "--advertise-address=" + c.Address,
 		"--service-cluster-ip-range=" + o.ServiceCIDR,
 		"--tls-cert-file=" + c.path("apiserver.crt"), "--tls-private-key-file=" + c.path("apiserver.key"),
