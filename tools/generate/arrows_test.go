@@ -25,7 +25,7 @@ func TestArrows(t *testing.T) {
 		"pkg/mutate":    {"pkg/rules"},
 		"pkg/validate":  {"pkg/rules"},
 		"pkg/manifest":  {"pkg/rules", "pkg/quickyaml", "pkg/order"},
-		"pkg/report":    {"pkg/rules", "pkg/manifest"},
+		"pkg/report":    {"pkg/rules", "pkg/manifest", "pkg/order"},
 		"pkg/export":    {"pkg/rules"},
 		"cmd/sixgate":   {"pkg/rules", "pkg/manifest", "pkg/report", "pkg/mutate", "pkg/validate", "pkg/sockets", "pkg/export", "pkg/order", "cmd/internal/live"},
 		"cmd/webhook":   {"pkg/rules", "pkg/mutate", "pkg/validate", "cmd/internal/live"},
