@@ -79,10 +79,10 @@ lint:
 	@# G104: errors of closing what was only read, and of writers that keep theirs. G304: the command line opens the files that it is given.
 	go tool -modfile=tools/lint/go.mod gosec -quiet -exclude=G104,G304 ./cmd/... ./pkg/...
 
-# What runs at a time, under the race detector.
+# The race detector, without the longest tests, which have one goroutine. RACE_SKIP='^$$': all.
+RACE_SKIP = ^(TestLaws|TestInactive|TestUnread|TestAuditOnly|TestIndexSize|TestLarge|TestNginxSurvives|TestLimits|TestBombs|TestScripts|TestFixCorpus|TestFixInterrupted|TestBaselineOfAll|TestBar|TestSummary|TestGitLab|TestAction)$$
 race:
-	go test -race -short ./cmd/webhook ./pkg/validate ./pkg/mutate ./pkg/manifest
-	go test -race -run 'TestTwoPasses|TestFormats|TestInterrupt' ./cmd/sixgate
+	go test -race -short -skip '$(RACE_SKIP)' ./pkg/... ./cmd/...
 
 # Known faults of what is linked. Needs https://vuln.go.dev, and says so where it is out of reach; the release does not go on with findings.
 vulnerabilities:

@@ -70,12 +70,12 @@ func BuildStepping(ctx context.Context, _ io.Writer) (string, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
 	}
-	replace := map[string]string{original: filepath.Join(dir, "time.go"), filepath.Join(filepath.Dir(original), "teststep.go"): filepath.Join(dir, "teststep.go")}
+	replace := map[string]string{original: filepath.Join(dir, "time"), filepath.Join(filepath.Dir(original), "teststep.go"): filepath.Join(dir, "teststep")} // no package of ours
 	overlay, err := json.Marshal(map[string]any{"Replace": replace})
 	if err != nil {
 		return "", err
 	}
-	for name, data := range map[string]string{"time.go": stepped, "teststep.go": stepSource, "overlay.json": string(overlay)} {
+	for name, data := range map[string]string{"time": stepped, "teststep": stepSource, "overlay.json": string(overlay)} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(data), 0o644); err != nil {
 			return "", err
 		}
