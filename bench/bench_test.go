@@ -242,8 +242,8 @@ func TestBootstrap(t *testing.T) {
 		t.Errorf("100 over 20 at the p99 is %v", v)
 	}
 	var f figures
-	for _, v := range []interval{{1, 0.9, 1.1}, {1.2, 1.1, 1.3}, {1.4, 1.2, 1.6}} {
-		f.bound("aim", "of", v, "×", 1.15)
+	for _, over := range []interval{{-2, -3, 0}, {1, -1, 2}, {2, 1, 3}} {
+		f.bound("aim", "of", interval{}, "×", over)
 	}
 	for i, want := range []string{"yes", "unknown: noise", "**no**"} {
 		if row := f.targets[i+1]; row[3] != want {

@@ -44,11 +44,11 @@ func reached(ok bool) string {
 	return "**no**"
 }
 
-// bound notes an aim of an estimate that should not be greater than most.
-func (f *figures) bound(aim, of string, v interval, unit string, most float64) {
+// bound notes an aim of an estimate; over is how far above the aim it is.
+func (f *figures) bound(aim, of string, v interval, unit string, over interval) {
 	decided := "unknown: noise"
-	if v.high <= most || v.low > most {
-		decided = reached(v.high <= most)
+	if over.high <= 0 || over.low > 0 {
+		decided = reached(over.high <= 0)
 	}
 	f.note(aim, of, v.String()+unit, decided)
 }
