@@ -41,7 +41,7 @@ func (d *Document) Position(p rules.Path) (line, column int) {
 	if key != nil && (depth < len(d.prefix)+len(p) || empty || below) {
 		n = key
 	}
-	return d.text.src.place(d.text.offset(n))
+	return d.text.place(n)
 }
 
 // TextPosition returns where a place inside a string is written: t is a 1-based line and column (in characters) of the string
@@ -272,6 +272,15 @@ func (t *text) offset(n *yaml.Node) int {
 	starts := t.lines()
 	line := starts[min(max(n.Line, 1), len(starts))-1]
 	return min(t.src.forward(t.start+line, n.Column-1), t.end)
+}
+
+// place is the line and column of a node in the file.
+func (t *text) place(n *yaml.Node) (line, column int) {
+	if t.isQuick { // a document of whole lines, which end with \n alone
+		line, _ = t.src.place(t.start)
+		return line + n.Line - 1, n.Column
+	}
+	return t.src.place(t.offset(n))
 }
 
 // width is the number of bytes of the first characters of b.
