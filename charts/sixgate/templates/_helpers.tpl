@@ -94,7 +94,7 @@ capabilities:
 
 {{- define "sixgate.clientConfig" -}}
 service:
-  namespace: {{ .root.Release.Namespace }}
+  namespace: {{ toYaml .root.Release.Namespace }}
   name: sixgate-webhook
   path: /{{ .verb }}
   port: 443
@@ -126,7 +126,7 @@ caBundle: {{ .root.Values.certificates.caBundle | b64enc }}
     matchExpressions:
     - key: kubernetes.io/metadata.name
       operator: NotIn
-      values: [{{ .root.Release.Namespace }}]
+      values: [{{ toYaml .root.Release.Namespace }}]
     {{- with $w.namespaceSelector.matchExpressions }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
@@ -167,7 +167,7 @@ caBundle: {{ .root.Values.certificates.caBundle | b64enc }}
   timeoutSeconds: {{ $w.timeoutSeconds }}
   namespaceSelector:
     matchLabels:
-      kubernetes.io/metadata.name: {{ .root.Release.Namespace }}
+      kubernetes.io/metadata.name: {{ toYaml .root.Release.Namespace }}
   matchConditions:
   - name: is-the-check
     expression: request.name == 'sixgate-check'
