@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -139,11 +140,20 @@ func TestClockSteps(t *testing.T) {
 		})
 		in.lossless("and after it", func() { in.more(&in.writes, 40) })
 	}
-	// The API server's own certificate is not valid to the replicas then, so they can change nothing, and what they serve is good.
+	// The API server's own certificate is not valid to the replicas then: once they must connect anew, they can change nothing, and what they
+	// serve is good. They are stopped meanwhile, as on a connection that they have kept they would make certificates for that time.
+	const fault = `"manage certificates"`
+	before := in.logged(0, fault)
+	signal := func(s syscall.Signal) {
+		for i := range in.sixgate.Replicas {
+			in.must(syscall.Kill(in.PID(fmt.Sprintf("webhook-%d", i)), s))
+		}
+	}
+	signal(syscall.SIGSTOP)
+	in.must(clock.Set(400 * day))
+	in.must(in.RestartAPIServer(t.Context()))
+	signal(syscall.SIGCONT)
 	in.lossless("clock 400 days ahead", func() {
-		const fault = `"manage certificates"`
-		before := in.logged(0, fault)
-		in.must(clock.Set(400 * day))
 		in.eventually("not ready", in.ready(0, false))
 		in.eventually("the log says why", func() error {
 			if in.logged(0, fault) == before {
