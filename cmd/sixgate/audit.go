@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -121,6 +122,7 @@ func (o *auditOptions) read(cmd *cobra.Command, r *report.Report, args []string,
 		}
 		return &input{}, o.live.audit(cmd.Context(), r, set, namespace, cmd.ErrOrStderr())
 	}
+	defer runtime.KeepAlive(ballast(96 << 20)) // a cluster sends less in a second than files
 	in, err := o.input.list(cmd.Context(), args, o.namespace, cmd.InOrStdin())
 	if err != nil {
 		return nil, err

@@ -30,17 +30,23 @@ func main() { os.Exit(command()) }
 func command() int {
 	signal.Ignore(syscall.SIGPIPE) // else a write to a closed pipe ends the program, whatever the exit code would be
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	// Nearly all memory is garbage at once. Memory that is never touched, and costs none, makes the collector wait for 80 MB of it
-	// where little is kept, and half of what is kept counts where that is much.
-	var ballast []byte
-	if os.Getenv("GOGC") == "" && os.Getenv("GOMEMLIMIT") == "" { // which would count it
-		ballast = make([]byte, 160<<20)
+	idle := ballast(64 << 20)
+	if idle != nil {
 		debug.SetGCPercent(50)
 	}
 	code := run(ctx, os.Args, os.Stdin, os.Stdout, os.Stderr)
-	runtime.KeepAlive(ballast)
+	runtime.KeepAlive(idle)
 	stop()
 	return code
+}
+
+// ballast is memory that is never touched, and costs none: it makes the collector wait for half as much, as nearly all memory is garbage at once,
+// and half of what is kept counts where that is much. It is nil where the environment says what the collector shall do.
+func ballast(bytes int) []byte {
+	if os.Getenv("GOGC") != "" || os.Getenv("GOMEMLIMIT") != "" {
+		return nil
+	}
+	return make([]byte, bytes)
 }
 
 // run executes one command line, args[0] is the program's name, and returns the exit code.
