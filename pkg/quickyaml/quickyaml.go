@@ -768,8 +768,17 @@ func (q *Parser) Node() *yaml.Node {
 // Places are where the nodes of a document are, without their values as a tree.
 type Places []node
 
-// Places returns those of the document. They stay what they are when the Parser is used again.
-func (q *Parser) Places() Places { return slices.Clone(q.nodes) }
+// maxPlaces bounds what Find walks over: a document may have a finding in each of its nodes.
+const maxPlaces = 4096
+
+// Places returns those of the document; nil where they are so many that the tree of Node is quicker to search. They stay what they are
+// when the Parser is used again.
+func (q *Parser) Places() Places {
+	if len(q.nodes) > maxPlaces {
+		return nil
+	}
+	return slices.Clone(q.nodes)
+}
 
 // Find follows a path of names and indices as far as it goes: the last value reached, the key it stands under (nil for the root and in
 // a list) and how many elements of the path were found. The nodes are as those of Node, without Tag and Content.
